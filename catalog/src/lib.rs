@@ -1,0 +1,25 @@
+//! What all nodes agree on: names, schemas and their history, manifests, commit times, and the
+//! Raft log that orders them.
+//!
+//! This crate is pure state plus consensus. It knows nothing of Parquet, DataFusion or object
+//! stores. [`State::apply`] reads no clock, file or random number, so every node that applies the
+//! same log computes the same state.
+
+pub mod command;
+pub mod error;
+pub mod ids;
+pub mod manifest;
+pub mod schema;
+mod serde_with;
+pub mod state;
+pub mod time;
+
+pub use command::{
+    Command, Commit, CommitMeta, Maintenance, ObjectChange, Outcome, RowEnds, TableWrite,
+};
+pub use error::{Error, Result};
+pub use ids::{ColumnId, Oid, RowRef, SegmentId};
+pub use manifest::{Manifest, ObjectMeta, RowEndsMeta, SegmentMeta};
+pub use schema::{Column, Constraint, ConstraintKind, Object, Relation, SqlType, TableDef};
+pub use state::{NameKind, ObjectVersion, Objects, State};
+pub use time::{CommitTs, ReadTs, SystemPeriod, SystemTime};

@@ -1,0 +1,389 @@
+//! Types, columns, tables and the other named objects, as they are at one instant.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ColumnId, Oid};
+
+/// The key of an Arrow field's metadata that names its SQL type where the Arrow type alone does
+/// not tell it: `jsonb`, `uuid`, `varchar(20)`.
+pub const SQL_TYPE_KEY: &str = "chronos.type";
+
+/// The largest precision of a `numeric`.
+pub const NUMERIC_PRECISION_MAX: u8 = 38;
+/// The scale at which a `numeric` without precision and scale is kept; printed without
+/// trailing zeros.
+pub const NUMERIC_DEFAULT_SCALE: i8 = 16;
+
+/// A column's SQL type, with PostgreSQL's meaning.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SqlType {
+    /// `boolean`
+    Bool,
+    /// `smallint`
+    Int2,
+    /// `integer`
+    Int4,
+    /// `bigint`
+    Int8,
+    /// `real`
+    Float4,
+    /// `double precision`
+    Float8,
+    /// `numeric` or `numeric(precision, scale)`
+    Numeric(Option<(u8, i8)>),
+    /// `text`
+    Text,
+    /// `varchar` or `varchar(n)`
+    Varchar(Option<u32>),
+    /// `char(n)`, blank-padded
+    Char(u32),
+    /// `name`: 63 bytes, of the system catalogs
+    Name,
+    /// `bytea`
+    Bytea,
+    /// `date`
+    Date,
+    /// `time` without zone
+    Time,
+    /// `timestamp` without zone
+    Timestamp,
+    /// `timestamptz`: stored in UTC
+    Timestamptz,
+    /// `interval`: months, days, microseconds
+    Interval,
+    /// `uuid`, kept as its canonical text
+    Uuid,
+    /// `json`, kept as given
+    Json,
+    /// `jsonb`, kept as PostgreSQL's canonical text
+    Jsonb,
+    /// `oid`
+    Oid,
+    /// An array of a type that is not an array.
+    Array(Box<SqlType>),
+}
+
+impl SqlType {
+    /// The Arrow type that holds it in memory, in the log and (for all but `interval`) in
+    /// segments.
+    pub fn arrow(&self) -> DataType {
+        match self {
+            SqlType::Bool => DataType::Boolean,
+            SqlType::Int2 => DataType::Int16,
+            SqlType::Int4 => DataType::Int32,
+            SqlType::Int8 => DataType::Int64,
+            SqlType::Float4 => DataType::Float32,
+            SqlType::Float8 => DataType::Float64,
+            SqlType::Numeric(None) => {
+                DataType::Decimal128(NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE)
+            }
+            SqlType::Numeric(Some((p, s))) => DataType::Decimal128(*p, *s),
+            SqlType::Text
+            | SqlType::Varchar(_)
+            | SqlType::Char(_)
+            | SqlType::Name
+            | SqlType::Uuid
+            | SqlType::Json
+            | SqlType::Jsonb => DataType::Utf8View,
+            SqlType::Bytea => DataType::BinaryView,
+            SqlType::Date => DataType::Date32,
+            SqlType::Time => DataType::Time64(TimeUnit::Microsecond),
+            SqlType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
+            SqlType::Timestamptz => {
+                DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC")))
+            }
+            SqlType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
+            SqlType::Oid => DataType::UInt32,
+            SqlType::Array(item) => {
+                DataType::List(Arc::new(item.field(Field::LIST_FIELD_DEFAULT_NAME, true)))
+            }
+        }
+    }
+
+    /// An Arrow field that remembers the SQL type in its metadata.
+    pub fn field(&self, name: &str, nullable: bool) -> Field {
+        let field = Field::new(name, self.arrow(), nullable);
+        match self.metadata() {
+            None => field,
+            Some(tag) => {
+                field.with_metadata([(SQL_TYPE_KEY.to_owned(), tag)].into_iter().collect())
+            }
+        }
+    }
+
+    /// The metadata that [`SqlType::field`] leaves where the Arrow type does not tell the SQL
+    /// type by itself.
+    pub fn metadata(&self) -> Option<String> {
+        match self {
+            SqlType::Numeric(None) => Some("numeric".into()),
+            SqlType::Varchar(None) => Some("varchar".into()),
+            SqlType::Varchar(Some(n)) => Some(format!("varchar({n})")),
+            SqlType::Char(n) => Some(format!("char({n})")),
+            SqlType::Name => Some("name".into()),
+            SqlType::Uuid => Some("uuid".into()),
+            SqlType::Json => Some("json".into()),
+            SqlType::Jsonb => Some("jsonb".into()),
+            SqlType::Oid => Some("oid".into()),
+            _ => None,
+        }
+    }
+
+    /// The SQL type of an Arrow field: its metadata if it has any, else the natural one. `None`
+    /// for an Arrow type that no SQL type stands for.
+    pub fn of_field(field: &Field) -> Option<SqlType> {
+        if let Some(tag) = field.metadata().get(SQL_TYPE_KEY)
+            && let Some(ty) = Self::from_tag(tag)
+        {
+            return Some(ty);
+        }
+        Self::of_arrow(field.data_type())
+    }
+
+    fn from_tag(tag: &str) -> Option<SqlType> {
+        let (name, arg) = match tag.split_once('(') {
+            Some((name, rest)) => (name, rest.strip_suffix(')')?.parse::<u32>().ok()),
+            None => (tag, None),
+        };
+        Some(match name {
+            "numeric" => SqlType::Numeric(None),
+            "varchar" => SqlType::Varchar(arg),
+            "char" => SqlType::Char(arg?),
+            "name" => SqlType::Name,
+            "uuid" => SqlType::Uuid,
+            "json" => SqlType::Json,
+            "jsonb" => SqlType::Jsonb,
+            "oid" => SqlType::Oid,
+            _ => return None,
+        })
+    }
+
+    /// The natural SQL type of an Arrow type, as PostgreSQL would call a result of that type.
+    pub fn of_arrow(data_type: &DataType) -> Option<SqlType> {
+        Some(match data_type {
+            DataType::Null => SqlType::Text,
+            DataType::Boolean => SqlType::Bool,
+            DataType::Int8 | DataType::Int16 | DataType::UInt8 => SqlType::Int2,
+            DataType::Int32 | DataType::UInt16 => SqlType::Int4,
+            DataType::Int64 | DataType::UInt32 | DataType::UInt64 => SqlType::Int8,
+            DataType::Float16 | DataType::Float32 => SqlType::Float4,
+            DataType::Float64 => SqlType::Float8,
+            DataType::Decimal32(p, s)
+            | DataType::Decimal64(p, s)
+            | DataType::Decimal128(p, s)
+            | DataType::Decimal256(p, s) => SqlType::Numeric(Some((*p, *s))),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => SqlType::Text,
+            DataType::Binary
+            | DataType::LargeBinary
+            | DataType::BinaryView
+            | DataType::FixedSizeBinary(_) => SqlType::Bytea,
+            DataType::Date32 | DataType::Date64 => SqlType::Date,
+            DataType::Time32(_) | DataType::Time64(_) => SqlType::Time,
+            DataType::Timestamp(_, None) => SqlType::Timestamp,
+            DataType::Timestamp(_, Some(_)) => SqlType::Timestamptz,
+            DataType::Interval(_) | DataType::Duration(_) => SqlType::Interval,
+            DataType::List(f) | DataType::LargeList(f) | DataType::FixedSizeList(f, _) => {
+                match Self::of_field(f)? {
+                    nested @ SqlType::Array(_) => nested,
+                    item => SqlType::Array(Box::new(item)),
+                }
+            }
+            DataType::Dictionary(_, value) => return Self::of_arrow(value),
+            _ => return None,
+        })
+    }
+}
+
+/// One column of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its number in the table; segments name columns by it.
+    pub id: ColumnId,
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub ty: SqlType,
+    /// Whether it refuses NULL.
+    pub not_null: bool,
+    /// The DEFAULT expression, as SQL text.
+    #[serde(default)]
+    pub default: Option<String>,
+    /// The expression of GENERATED ALWAYS AS (…) STORED, as SQL text.
+    #[serde(default)]
+    pub generated: Option<String>,
+    /// `Some(true)` for GENERATED ALWAYS AS IDENTITY, `Some(false)` for BY DEFAULT.
+    #[serde(default)]
+    pub identity_always: Option<bool>,
+    /// The value (as SQL text) that rows written before ADD COLUMN … DEFAULT show for it.
+    #[serde(default)]
+    pub missing: Option<String>,
+}
+
+/// A table constraint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Constraint {
+    /// Its object identifier (of `pg_constraint`, and of its index where it has one).
+    pub oid: Oid,
+    /// Its name.
+    pub name: String,
+    /// What it demands.
+    pub kind: ConstraintKind,
+}
+
+/// What a constraint demands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConstraintKind {
+    /// PRIMARY KEY
+    PrimaryKey(Vec<ColumnId>),
+    /// UNIQUE
+    Unique(Vec<ColumnId>),
+    /// CHECK (sql)
+    Check(String),
+    /// FOREIGN KEY
+    ForeignKey {
+        /// The referencing columns.
+        columns: Vec<ColumnId>,
+        /// The referenced table.
+        table: Oid,
+        /// The referenced columns.
+        referenced: Vec<ColumnId>,
+        /// `NO ACTION`, `CASCADE`, …
+        on_delete: String,
+        /// `NO ACTION`, `CASCADE`, …
+        on_update: String,
+    },
+}
+
+/// A table at one instant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableDef {
+    /// Counts the shapes that the table has had, from 1; segments name the shape they were
+    /// written in.
+    pub schema_version: u32,
+    /// Its columns in order, dropped ones left out.
+    pub columns: Vec<Column>,
+    /// Its constraints.
+    pub constraints: Vec<Constraint>,
+    /// `WITH (…)`: `time_column`, `history_retention`, `ttl`, ….
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
+    /// The number that the next added column gets.
+    pub next_column: u32,
+}
+
+impl TableDef {
+    /// The column of that number.
+    pub fn column(&self, id: ColumnId) -> Option<&Column> {
+        self.columns.iter().find(|c| c.id == id)
+    }
+
+    /// The column of that name.
+    pub fn column_named(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// The columns of the primary key, if it has one.
+    pub fn primary_key(&self) -> Option<&[ColumnId]> {
+        self.constraints.iter().find_map(|c| match &c.kind {
+            ConstraintKind::PrimaryKey(columns) => Some(columns.as_slice()),
+            _ => None,
+        })
+    }
+
+    /// The unique keys, the primary key among them: identifier, name and columns of each.
+    pub fn unique_keys(&self) -> impl Iterator<Item = (Oid, &str, &[ColumnId])> {
+        self.constraints.iter().filter_map(|c| match &c.kind {
+            ConstraintKind::PrimaryKey(columns) | ConstraintKind::Unique(columns) => {
+                Some((c.oid, c.name.as_str(), columns.as_slice()))
+            }
+            _ => None,
+        })
+    }
+
+    /// The user's columns as an Arrow schema, in order.
+    pub fn arrow_fields(&self) -> Vec<Field> {
+        self.columns.iter().map(|c| c.ty.field(&c.name, !c.not_null)).collect()
+    }
+}
+
+/// A named object other than a column or constraint, at one instant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Object {
+    /// Its name, unquoted.
+    pub name: String,
+    /// The schema it stands in; `None` for a schema or a role.
+    #[serde(default)]
+    pub namespace: Option<Oid>,
+    /// The role that owns it.
+    pub owner: Oid,
+    /// COMMENT ON it (key 0) and on its columns (their numbers).
+    #[serde(default)]
+    pub comments: BTreeMap<u32, String>,
+    /// GRANTs, as PostgreSQL's aclitem texts.
+    #[serde(default)]
+    pub acl: Vec<String>,
+    /// What it is.
+    pub relation: Relation,
+}
+
+/// What an [`Object`] is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Relation {
+    /// CREATE SCHEMA
+    Schema,
+    /// CREATE TABLE
+    Table(#[serde(with = "crate::serde_with::arc")] Arc<TableDef>),
+    /// CREATE VIEW
+    View {
+        /// Its query, as SQL text.
+        query: String,
+        /// Its output columns.
+        columns: Vec<(String, SqlType)>,
+        /// The schemas that its unqualified names were looked up in.
+        search_path: Vec<String>,
+    },
+    /// CREATE SEQUENCE
+    Sequence {
+        /// START WITH
+        start: i64,
+        /// INCREMENT BY
+        increment: i64,
+        /// MINVALUE
+        min: i64,
+        /// MAXVALUE
+        max: i64,
+        /// CYCLE
+        cycle: bool,
+        /// `bigint`, `integer` or `smallint`
+        ty: SqlType,
+        /// OWNED BY: the table and column that it serves.
+        owned_by: Option<(Oid, ColumnId)>,
+    },
+    /// CREATE INDEX
+    Index {
+        /// The indexed table.
+        table: Oid,
+        /// The indexed columns.
+        columns: Vec<ColumnId>,
+        /// CREATE UNIQUE INDEX
+        unique: bool,
+        /// `btree`, `hash`, `gin`, …: kept for tools; all have b-tree semantics.
+        method: String,
+    },
+    /// CREATE ROLE
+    Role {
+        /// LOGIN
+        login: bool,
+        /// SUPERUSER
+        superuser: bool,
+        /// Any other attribute: `createdb`, `inherit`, `connection_limit`, ….
+        attributes: BTreeMap<String, String>,
+        /// SCRAM-SHA-256 verifier, never a password.
+        verifier: Option<String>,
+        /// The roles that it is a member of.
+        member_of: Vec<Oid>,
+    },
+}

@@ -1,0 +1,1 @@
+//! The node: storage, log and sequencer put together; transactions.

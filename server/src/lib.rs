@@ -1,0 +1,7 @@
+//! One node of Chronos and its doors: configuration, the engine that commits, sessions that
+//! execute statements, and the PostgreSQL protocol.
+
+pub mod engine;
+pub mod error;
+pub mod pgwire;
+pub mod session;

@@ -1,0 +1,1 @@
+//! The PostgreSQL protocol: messages, portals, formats and text. Knows no SQL.

@@ -1,0 +1,3 @@
+//! Sessions: statements, transactions and settings. Knows no bytes.
+
+pub mod api;
