@@ -5,21 +5,25 @@
 //! stores. [`State::apply`] reads no clock, file or random number, so every node that applies the
 //! same log computes the same state.
 
+pub mod clock;
 pub mod command;
 pub mod error;
 pub mod ids;
 pub mod manifest;
+pub mod raft;
 pub mod schema;
 mod serde_with;
 pub mod state;
 pub mod time;
 
+pub use clock::{Clock, HybridClock, OsRandom, Rng, SeededRandom, SystemClock};
 pub use command::{
-    Command, Commit, CommitMeta, Maintenance, ObjectChange, Outcome, RowEnds, TableWrite,
+    Command, Commit, CommitMeta, Maintenance, ObjectChange, Outcome, Placement, RowEnds, TableWrite,
 };
 pub use error::{Error, Result};
 pub use ids::{ColumnId, Oid, RowRef, SegmentId};
 pub use manifest::{Manifest, ObjectMeta, RowEndsMeta, SegmentMeta};
+pub use raft::{Applier, RaftNode, RaftOptions};
 pub use schema::{Column, Constraint, ConstraintKind, Object, Relation, SqlType, TableDef};
 pub use state::{NameKind, ObjectVersion, Objects, State};
 pub use time::{CommitTs, ReadTs, SystemPeriod, SystemTime};
