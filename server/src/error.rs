@@ -18,6 +18,8 @@ pub struct PgError {
     pub detail: Option<String>,
     /// What to do, in sentences.
     pub hint: Option<String>,
+    /// Where it happened, a line each: `COPY t, line 3, column x: "…"`.
+    pub context: Option<String>,
     /// Where in the query text, in characters from 1.
     pub position: Option<usize>,
     /// The schema, table, column, data type and constraint concerned.
@@ -66,6 +68,7 @@ impl PgError {
             message: message.into(),
             detail: None,
             hint: None,
+            context: None,
             position: None,
             schema: None,
             table: None,
@@ -111,6 +114,13 @@ impl PgError {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says where it happened.
+    #[must_use]
+    pub fn context(mut self, context: impl Into<String>) -> Self {
+        self.context = Some(context.into());
         self
     }
 }

@@ -10,6 +10,7 @@ use chronos_catalog::SqlType;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
 use futures::stream::BoxStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{PgError, PgResult};
 
@@ -165,6 +166,17 @@ pub trait Executor: Send {
 
     /// Ends the implicit block: commits, or rolls back when a statement failed.
     async fn end_implicit(&mut self, failed: bool) -> PgResult<()>;
+
+    /// What follows, up to the next call, stops with 57014 when `token` is cancelled. The
+    /// protocol side watches the token itself while it sends rows; the session watches it in
+    /// [`Executor::execute`], where only it knows from when on a commit can no longer be stopped.
+    fn watch(&mut self, _token: CancellationToken) {}
+
+    /// Prepared statements that SQL took away since the last call: a name (DEALLOCATE), or
+    /// `None` for all of them (DEALLOCATE ALL, DISCARD ALL).
+    fn take_deallocated(&mut self) -> Vec<Option<String>> {
+        Vec::new()
+    }
 
     /// A statement failed; a transaction block becomes a failed one.
     fn failed(&mut self);
