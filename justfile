@@ -1,0 +1,36 @@
+# The one interface for developers: `just` lists what there is.
+# The two commands of README.md need none of it.
+
+default:
+    @just --list
+
+# The quick suites: unit tests and the tests against a running node.
+test *args:
+    cargo test --workspace {{args}}
+
+# What CI runs.
+check:
+    .ci/run
+
+# Tests that take minutes: crashes, clients.
+slow: crash clients
+
+# Kills the server 200 times under load and looks for lost or half-visible commits.
+crash runs="200":
+    CHRONOS_CRASH_RUNS={{runs}} cargo test -p chronos-tests -p chronos-server --test node crash -- --nocapture
+
+# The same statements through other people's drivers (needs Python 3 and a package index).
+clients:
+    tests/clients/run.sh
+
+# Records the expected answers of tests/data with a PostgreSQL of its own.
+bless:
+    tests/data/record_expected.sh
+
+# COPY of two million rows into Chronos and PostgreSQL, in one run.
+bench rows="2000000":
+    benches/copy_load.sh {{rows}}
+
+# Licences and advisories of the dependencies (needs cargo-deny).
+deny:
+    cargo deny check
