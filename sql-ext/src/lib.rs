@@ -1,1 +1,27 @@
+//! The SQL that Chronos adds to DataFusion: every spelling of time travel, windowed aggregates,
+//! statements that the parser lacks, and PostgreSQL's meaning where DataFusion's differs.
+//!
+//! The way of a statement: [`parse`] gives [`Statement`]s; [`bind`] resolves names and clauses
+//! that need the catalog; DataFusion plans the result in a session state made by [`configure`].
+//!
+//! This crate owns meaning, never bytes: it knows neither storage nor protocol.
+
+mod bind;
+mod error;
+pub mod instant;
+mod names;
+mod parser;
+mod relation;
+mod session;
+mod statement;
 pub mod system_tables;
+mod temporal;
+mod types;
+
+pub use bind::{Bound, bind};
+pub use error::{Error, Result};
+pub use names::output_names;
+pub use session::configure;
+pub use statement::{Extension, Statement, StatementKind, TransactionModes, parse};
+pub use temporal::{HIDDEN_COLUMNS, Resolved, TemporalCatalog, TemporalInfo, is_hidden};
+pub use types::{is_serial, sql_type};

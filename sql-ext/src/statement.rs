@@ -1,0 +1,125 @@
+//! The statements of a query string.
+
+use datafusion::sql::sqlparser::ast;
+
+use crate::error::Result;
+use crate::parser;
+
+/// One statement of a query string.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// What it says.
+    pub kind: StatementKind,
+    /// Its own source text, without the semicolon.
+    pub text: String,
+    /// Characters of the query string before its text, for the positions of errors.
+    pub offset: usize,
+    /// The highest `$n` in it.
+    pub parameter_count: usize,
+}
+
+/// What a statement says.
+#[derive(Clone, Debug)]
+pub enum StatementKind {
+    /// A statement that the SQL parser knows, with every time travel clause made a marker that
+    /// only [`crate::bind`] understands.
+    Sql(Box<ast::Statement>),
+    /// One that it does not know.
+    Extension(Extension),
+}
+
+/// The statements that the SQL parser lacks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Extension {
+    /// `VACUUM [ANALYZE] [t, …]`
+    Vacuum {
+        /// Whether statistics are brought up to date as well.
+        analyze: bool,
+        /// The tables; none for all.
+        tables: Vec<ast::ObjectName>,
+    },
+    /// `ANALYZE [t, …]`
+    Analyze {
+        /// The tables; none for all.
+        tables: Vec<ast::ObjectName>,
+    },
+    /// `REINDEX …` and `CLUSTER …`, which have nothing to do here.
+    Reorganize {
+        /// The command tag: `REINDEX` or `CLUSTER`.
+        tag: &'static str,
+        /// The table or index named, if any.
+        name: Option<ast::ObjectName>,
+    },
+    /// `BEGIN` or `START TRANSACTION` with its modes.
+    Begin {
+        /// `START TRANSACTION` rather than `BEGIN`, which differ in their tag.
+        start: bool,
+        /// The modes.
+        modes: TransactionModes,
+    },
+    /// `SET TRANSACTION …` or `SET SESSION CHARACTERISTICS AS TRANSACTION …`
+    SetTransaction {
+        /// For all transactions of the session to come.
+        session: bool,
+        /// The modes.
+        modes: TransactionModes,
+    },
+    /// `RESTORE TABLE t TO TIMESTAMP <instant> [AS name]`
+    RestoreTable {
+        /// The table.
+        table: ast::ObjectName,
+        /// The instant.
+        instant: ast::Expr,
+        /// The name of the copy; `None` restores in place.
+        name: Option<ast::ObjectName>,
+    },
+    /// `UNDROP TABLE t [AS OF <instant>]`
+    UndropTable {
+        /// The table.
+        table: ast::ObjectName,
+        /// An instant at which it was there; `None` is its last drop.
+        instant: Option<ast::Expr>,
+    },
+    /// `ERASE FROM t WHERE …`
+    Erase {
+        /// The table.
+        table: ast::ObjectName,
+        /// Which rows; `None` for all.
+        selection: Option<ast::Expr>,
+    },
+    /// `DELETE HISTORY FROM t BEFORE SYSTEM_TIME <instant>`
+    DeleteHistory {
+        /// The table.
+        table: ast::ObjectName,
+        /// Versions that ended before it go.
+        before: ast::Expr,
+    },
+    /// A statement that PostgreSQL has and Chronos refuses, by name.
+    Refused {
+        /// Its name, as in the error message.
+        what: String,
+    },
+}
+
+/// The modes of a transaction.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TransactionModes {
+    /// `ISOLATION LEVEL`: `serializable`, `repeatable read`, `read committed` or
+    /// `read uncommitted`.
+    pub isolation: Option<&'static str>,
+    /// `READ ONLY` is true.
+    pub read_only: Option<bool>,
+    /// `DEFERRABLE` is true.
+    pub deferrable: Option<bool>,
+    /// `AS OF SYSTEM TIME <instant>`
+    pub as_of: Option<ast::Expr>,
+}
+
+/// Splits and parses a query string. A string without a statement gives an empty list.
+///
+/// # Errors
+/// 42601 with the position, 54001 for a statement nested too deeply, 0A000 for a clause of time
+/// travel where none can stand.
+pub fn parse(sql: &str) -> Result<Vec<Statement>> {
+    parser::parse(sql)
+}

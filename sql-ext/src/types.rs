@@ -1,0 +1,184 @@
+//! SQL type names, and what they are in memory.
+
+use std::sync::Arc;
+
+use arrow::datatypes::FieldRef;
+use chronos_catalog::SqlType;
+use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::sql::sqlparser::ast::{
+    ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, ObjectName, TimezoneInfo,
+};
+
+use crate::error::{Error, Result};
+
+/// The SQL type that a type name stands for. The `serial` family is `int2`, `int4` or `int8`
+/// here; [`is_serial`] tells it.
+///
+/// # Errors
+/// 42704 for a name that is no type, 22023 for a length or precision out of range.
+pub fn sql_type(data_type: &DataType) -> Result<SqlType> {
+    Ok(match data_type {
+        DataType::Boolean | DataType::Bool => SqlType::Bool,
+        DataType::SmallInt(_) | DataType::Int2(_) => SqlType::Int2,
+        DataType::Int(_) | DataType::Integer(_) | DataType::Int4(_) => SqlType::Int4,
+        DataType::BigInt(_) | DataType::Int8(_) => SqlType::Int8,
+        DataType::Real | DataType::Float4 => SqlType::Float4,
+        DataType::DoublePrecision | DataType::Double(_) | DataType::Float8 => SqlType::Float8,
+        DataType::Float(info) => match info {
+            ExactNumberInfo::None => SqlType::Float8,
+            ExactNumberInfo::Precision(1..=24) => SqlType::Float4,
+            ExactNumberInfo::Precision(25..=53) => SqlType::Float8,
+            _ => {
+                return Err(Error::postgres(
+                    "22023",
+                    "precision for type float must be between 1 and 53 bits",
+                ));
+            }
+        },
+        DataType::Numeric(info) | DataType::Decimal(info) | DataType::Dec(info) => numeric(info)?,
+        DataType::Text => SqlType::Text,
+        DataType::Varchar(length)
+        | DataType::CharacterVarying(length)
+        | DataType::CharVarying(length) => match length {
+            None => SqlType::Varchar(None),
+            Some(length) => SqlType::Varchar(Some(character_length(length)?)),
+        },
+        DataType::Char(length) | DataType::Character(length) => match length {
+            None => SqlType::Char(1),
+            Some(length) => SqlType::Char(character_length(length)?),
+        },
+        DataType::Bytea => SqlType::Bytea,
+        DataType::Date => SqlType::Date,
+        DataType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => SqlType::Time,
+        DataType::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+            SqlType::Timestamp
+        }
+        DataType::Timestamp(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => {
+            SqlType::Timestamptz
+        }
+        DataType::Interval { .. } => SqlType::Interval,
+        DataType::Uuid => SqlType::Uuid,
+        DataType::JSON => SqlType::Json,
+        DataType::JSONB => SqlType::Jsonb,
+        DataType::Regclass => SqlType::Oid,
+        DataType::Array(
+            ArrayElemTypeDef::AngleBracket(item)
+            | ArrayElemTypeDef::SquareBracket(item, _)
+            | ArrayElemTypeDef::Parenthesis(item),
+        ) => match sql_type(item)? {
+            // PostgreSQL does not count dimensions in the type.
+            nested @ SqlType::Array(_) => nested,
+            item => SqlType::Array(Box::new(item)),
+        },
+        DataType::Custom(name, arguments) => custom(name, arguments)?,
+        other => return Err(no_such_type(&other.to_string())),
+    })
+}
+
+/// Whether a column's type name asks for a sequence of its own: `smallserial`, `serial` or
+/// `bigserial`.
+pub fn is_serial(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Custom(name, _)
+        if matches!(last_part(name).as_str(),
+            "smallserial" | "serial2" | "serial" | "serial4" | "bigserial" | "serial8"))
+}
+
+fn custom(name: &ObjectName, arguments: &[String]) -> Result<SqlType> {
+    let base = last_part(name);
+    Ok(match base.as_str() {
+        "bool" => SqlType::Bool,
+        "int2" | "smallserial" | "serial2" => SqlType::Int2,
+        "int4" | "int" | "integer" | "serial" | "serial4" => SqlType::Int4,
+        "int8" | "bigserial" | "serial8" => SqlType::Int8,
+        "float4" => SqlType::Float4,
+        "float8" => SqlType::Float8,
+        "numeric" => SqlType::Numeric(None),
+        "text" => SqlType::Text,
+        "varchar" => SqlType::Varchar(match arguments {
+            [] => None,
+            [length] => Some(
+                length
+                    .parse()
+                    .map_err(|_| Error::postgres("22023", "invalid length of type varchar"))?,
+            ),
+            _ => return Err(no_such_type(&name.to_string())),
+        }),
+        "bpchar" => SqlType::Text,
+        "char" => SqlType::Char(1),
+        "name" => SqlType::Name,
+        "bytea" => SqlType::Bytea,
+        "date" => SqlType::Date,
+        "time" => SqlType::Time,
+        "timestamp" => SqlType::Timestamp,
+        "timestamptz" => SqlType::Timestamptz,
+        "interval" => SqlType::Interval,
+        "uuid" => SqlType::Uuid,
+        "json" => SqlType::Json,
+        "jsonb" => SqlType::Jsonb,
+        "oid" | "regclass" | "regtype" | "regproc" | "regprocedure" | "regnamespace"
+        | "regrole" | "xid" | "cid" => SqlType::Oid,
+        _ => return Err(no_such_type(&name.to_string())),
+    })
+}
+
+fn last_part(name: &ObjectName) -> String {
+    match name.0.last().and_then(|part| part.as_ident()) {
+        Some(ident) if ident.quote_style.is_some() => ident.value.clone(),
+        Some(ident) => ident.value.to_lowercase(),
+        None => String::new(),
+    }
+}
+
+fn no_such_type(name: &str) -> Error {
+    Error::postgres("42704", format!("type \"{}\" does not exist", name.to_lowercase()))
+}
+
+fn character_length(length: &CharacterLength) -> Result<u32> {
+    match length {
+        CharacterLength::IntegerLength { length, .. } if (1..=10_485_760).contains(length) => {
+            Ok(*length as u32)
+        }
+        CharacterLength::IntegerLength { length: 0, .. } => {
+            Err(Error::postgres("22023", "length of a character type must be at least 1"))
+        }
+        _ => Err(Error::postgres("22023", "length of a character type cannot exceed 10485760")),
+    }
+}
+
+fn numeric(info: &ExactNumberInfo) -> Result<SqlType> {
+    let (precision, scale) = match info {
+        ExactNumberInfo::None => return Ok(SqlType::Numeric(None)),
+        ExactNumberInfo::Precision(precision) => (*precision, 0),
+        ExactNumberInfo::PrecisionAndScale(precision, scale) => (*precision, *scale),
+    };
+    if !(1..=1000).contains(&precision) {
+        return Err(Error::postgres(
+            "22023",
+            format!("NUMERIC precision {precision} must be between 1 and 1000"),
+        ));
+    }
+    let max = u64::from(chronos_catalog::schema::NUMERIC_PRECISION_MAX);
+    if precision > max {
+        return Err(Error::Unsupported(format!("NUMERIC precision {precision} above {max}")));
+    }
+    if scale < 0 || scale as u64 > precision {
+        return Err(Error::Unsupported(format!(
+            "NUMERIC scale {scale} below 0 or above the precision"
+        )));
+    }
+    // Both fit: they are at most 38.
+    Ok(SqlType::Numeric(Some((precision as u8, scale as i8))))
+}
+
+/// Gives casts and column definitions our own fields, which remember the SQL type.
+#[derive(Debug)]
+pub(crate) struct PostgresTypePlanner;
+
+impl TypePlanner for PostgresTypePlanner {
+    fn plan_type_field(
+        &self,
+        data_type: &DataType,
+    ) -> datafusion::common::Result<Option<FieldRef>> {
+        Ok(Some(Arc::new(sql_type(data_type)?.field("", true))))
+    }
+}
