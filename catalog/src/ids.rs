@@ -42,6 +42,10 @@ pub struct SegmentId(pub u64);
 impl SegmentId {
     /// The rows that a running transaction has written and not committed. Never in the log.
     pub const LOCAL: SegmentId = SegmentId(u64::MAX);
+    /// Segments that are written before the log knows of them (those of large transactions and
+    /// of compaction) take random identifiers from here on; [`crate::State`] counts up from 1
+    /// for hot ones. So neither can take the other's.
+    pub const FIRST_UNPLACED: SegmentId = SegmentId(1 << 62);
 }
 
 impl fmt::Display for SegmentId {

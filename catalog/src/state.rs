@@ -240,7 +240,6 @@ impl State {
                 meta.from_min = commit.ts;
                 meta.from_max = commit.ts;
                 meta.commit_number = Some(commit_number);
-                self.next_segment = self.next_segment.max(meta.id.0 + 1);
                 manifest.rows_written += u64::from(meta.rows);
                 manifest.segments.insert(meta.id, Arc::new(meta));
             }
@@ -313,8 +312,7 @@ impl State {
                     manifest.segments.remove(id);
                 }
                 for meta in added {
-                    self.next_segment = self.next_segment.max(meta.id.0 + 1);
-                    manifest.segments.insert(meta.id, Arc::new(meta.clone()));
+                        manifest.segments.insert(meta.id, Arc::new(meta.clone()));
                 }
                 manifest.row_ends.retain(|m| !row_ends_removed.contains(&m.file.path));
                 manifest.row_ends.extend(row_ends_added.iter().cloned().map(Arc::new));

@@ -1,1 +1,47 @@
+//! Every table's rows: segments in memory and in object storage, row ends, key look-ups, and the
+//! table provider that reads them at an instant.
+//!
+//! ```text
+//! log entry --apply--> Store --> TableStore --> Segment (hot | cold) + row ends
+//!                                     |
+//! transaction's Overlay --------------+--> VersionedTable --> ScanExec
+//! ```
+//!
+//! Invariants:
+//! - A row version is named by its segment and position, and keeps that name while it is hot,
+//!   after it was flushed, and on every node.
+//! - A byte that came from an object store is used only after its checksum was verified.
+//! - What a read at an instant answers does not depend on what has been flushed.
 
+mod cache;
+mod checksum;
+mod error;
+mod export;
+mod flush;
+mod hot;
+mod keys;
+mod lookup;
+mod object;
+mod options;
+mod overlay;
+mod paths;
+mod provider;
+mod row_ends;
+mod rows;
+mod scan;
+mod segment;
+mod store;
+mod table;
+
+pub use error::{Error, Result};
+pub use keys::KeySpec;
+pub use lookup::{fetch_rows, find_keys_committed_after, find_live_keys};
+pub use options::StoreOptions;
+pub use overlay::{Overlay, TableOverlay};
+pub use provider::{
+    CV, HIDDEN_COLUMNS, OV, POSITION, SEGMENT, SYSTEM_FROM, SYSTEM_TO, VersionedTable,
+};
+pub use rows::{decode_rows, encode_rows, rows_schema};
+pub use segment::writer::SegmentWriter;
+pub use store::{HotUsage, Store};
+pub use table::TableStore;

@@ -1,0 +1,247 @@
+//! Rows in memory: a segment that is not in object storage yet, or a transaction's own rows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chronos_catalog::{CommitTs, Oid};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray,
+};
+use datafusion::arrow::compute::{concat, concat_batches};
+use datafusion::arrow::datatypes::DataType;
+use parking_lot::Mutex;
+
+use crate::error::Result;
+use crate::keys::{self, KeySpec};
+
+/// Chunks are merged in groups of this many of about one size, so that many small commits do not
+/// leave many small batches.
+const MERGE: usize = 16;
+/// Chunks of this many rows are not merged any more.
+const CHUNK_ROWS: usize = 8192;
+
+/// A batch of rows within a hot segment, in commit order.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    /// The position of the first row.
+    pub(crate) first: u32,
+    /// The table's columns in the shape of the segment, then `_ov`.
+    pub(crate) batch: RecordBatch,
+    /// Each row's `_system_from`, never descending.
+    pub(crate) from: TimestampMicrosecondArray,
+    /// Each row's `_cv`.
+    pub(crate) cv: Int64Array,
+}
+
+impl Chunk {
+    pub(crate) fn rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// How many rows began at or before an instant; they come first.
+    pub(crate) fn rows_at(&self, at: CommitTs) -> usize {
+        self.from.values().partition_point(|&from| from <= at.micros())
+    }
+}
+
+/// A key's rows by hash, as far as they were looked at.
+#[derive(Debug, Default)]
+struct KeyIndex {
+    rows: u32,
+    positions: HashMap<u64, Positions, keys::HashIsHash>,
+}
+
+#[derive(Debug)]
+enum Positions {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+/// A segment in memory. Only ever appended to; a clone shares the rows that are there and grows
+/// on its own.
+#[derive(Debug, Default)]
+pub(crate) struct HotSegment {
+    schema_version: u32,
+    rows: u32,
+    bytes: usize,
+    chunks: Arc<Vec<Arc<Chunk>>>,
+    indexes: Mutex<HashMap<Oid, (Vec<u32>, KeyIndex)>>,
+}
+
+impl Clone for HotSegment {
+    fn clone(&self) -> Self {
+        HotSegment {
+            schema_version: self.schema_version,
+            rows: self.rows,
+            bytes: self.bytes,
+            chunks: Arc::clone(&self.chunks),
+            // Built again when asked for.
+            indexes: Mutex::default(),
+        }
+    }
+}
+
+impl HotSegment {
+    /// The shape of its rows.
+    pub(crate) fn schema_version(&self) -> u32 {
+        self.schema_version
+    }
+
+    /// How many rows it has.
+    pub(crate) fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// About how many bytes they take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Its rows as they are now.
+    pub(crate) fn chunks(&self) -> Arc<Vec<Arc<Chunk>>> {
+        Arc::clone(&self.chunks)
+    }
+
+    /// The first commit's instant.
+    pub(crate) fn from_min(&self) -> Option<CommitTs> {
+        self.chunks.first().map(|c| CommitTs(c.from.value(0)))
+    }
+
+    /// The last commit's instant.
+    pub(crate) fn from_max(&self) -> Option<CommitTs> {
+        self.chunks.last().map(|c| CommitTs(c.from.value(c.rows() - 1)))
+    }
+
+    /// Adds rows behind those that are there.
+    pub(crate) fn append(
+        &mut self,
+        schema_version: u32,
+        first: u32,
+        batch: RecordBatch,
+        from: TimestampMicrosecondArray,
+        cv: Int64Array,
+        bytes: usize,
+    ) -> Result<()> {
+        debug_assert_eq!(first, self.rows);
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.schema_version = schema_version;
+        self.rows += batch.num_rows() as u32;
+        self.bytes += bytes + batch.num_rows() * 16;
+        let chunks = Arc::make_mut(&mut self.chunks);
+        chunks.push(Arc::new(Chunk { first, batch, from, cv }));
+        while let Some(merged) = merge_tail(chunks)? {
+            chunks.truncate(chunks.len() - MERGE);
+            chunks.push(Arc::new(merged));
+        }
+        Ok(())
+    }
+
+    /// Calls back with the index into `hashes` and the position of each row whose key has that
+    /// hash, the newest row first.
+    pub(crate) fn find(
+        &self,
+        key: &KeySpec,
+        columns: &[usize],
+        hashes: &[Option<u64>],
+        mut found: impl FnMut(usize, u32),
+    ) -> Result<()> {
+        let ids: Vec<u32> = key.columns.iter().map(|c| c.0).collect();
+        let mut indexes = self.indexes.lock();
+        let (indexed, index) = indexes.entry(key.oid).or_default();
+        if *indexed != ids {
+            *indexed = ids;
+            *index = KeyIndex::default();
+        }
+        if index.rows < self.rows {
+            let at = self.chunks.partition_point(|c| c.first + c.rows() as u32 <= index.rows);
+            for chunk in &self.chunks[at..] {
+                let skip = index.rows.saturating_sub(chunk.first) as usize;
+                let arrays: Vec<ArrayRef> = columns
+                    .iter()
+                    .map(|&c| chunk.batch.column(c).slice(skip, chunk.rows() - skip))
+                    .collect();
+                let row_hashes = keys::hash_key(&arrays)?;
+                for (i, hash) in row_hashes.into_iter().enumerate() {
+                    if let Some(hash) = hash {
+                        index.add(hash, chunk.first + (skip + i) as u32);
+                    }
+                }
+                index.rows = chunk.first + chunk.rows() as u32;
+            }
+        }
+        for (i, hash) in hashes.iter().enumerate() {
+            match hash.and_then(|h| index.positions.get(&h)) {
+                None => {}
+                Some(Positions::One(p)) => found(i, *p),
+                Some(Positions::Many(all)) => all.iter().rev().for_each(|&p| found(i, p)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The chunk that holds a position.
+    pub(crate) fn chunk_at(chunks: &[Arc<Chunk>], position: u32) -> Option<&Arc<Chunk>> {
+        let i = chunks.partition_point(|c| c.first + c.rows() as u32 <= position);
+        chunks.get(i)
+    }
+}
+
+impl KeyIndex {
+    fn add(&mut self, hash: u64, position: u32) {
+        match self.positions.entry(hash) {
+            std::collections::hash_map::Entry::Vacant(e) => {
+                e.insert(Positions::One(position));
+            }
+            std::collections::hash_map::Entry::Occupied(mut e) => match e.get_mut() {
+                Positions::One(first) => {
+                    let both = vec![*first, position];
+                    e.insert(Positions::Many(both));
+                }
+                Positions::Many(all) => all.push(position),
+            },
+        }
+    }
+}
+
+fn level(rows: usize) -> u32 {
+    rows.ilog2() / MERGE.ilog2()
+}
+
+fn merge_tail(chunks: &[Arc<Chunk>]) -> Result<Option<Chunk>> {
+    let Some(last) = chunks.last() else { return Ok(None) };
+    if chunks.len() < MERGE || last.rows() >= CHUNK_ROWS {
+        return Ok(None);
+    }
+    let tail = &chunks[chunks.len() - MERGE..];
+    let same = level(last.rows());
+    if tail.iter().any(|c| level(c.rows()) != same || c.rows() >= CHUNK_ROWS) {
+        return Ok(None);
+    }
+    let schema = last.batch.schema();
+    let batch = compact_views(concat_batches(&schema, tail.iter().map(|c| &c.batch))?)?;
+    let from = concat(&tail.iter().map(|c| &c.from as &dyn Array).collect::<Vec<_>>())?;
+    let cv = concat(&tail.iter().map(|c| &c.cv as &dyn Array).collect::<Vec<_>>())?;
+    Ok(Some(Chunk {
+        first: tail[0].first,
+        batch,
+        from: from.as_primitive().clone(),
+        cv: cv.as_primitive().clone(),
+    }))
+}
+
+/// Copies the long values of view arrays together: a concatenated view array keeps every buffer
+/// of its parts, one a commit.
+fn compact_views(batch: RecordBatch) -> Result<RecordBatch> {
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|array| match array.data_type() {
+            DataType::Utf8View => Arc::new(array.as_string_view().gc()) as ArrayRef,
+            DataType::BinaryView => Arc::new(array.as_binary_view().gc()) as ArrayRef,
+            _ => Arc::clone(array),
+        })
+        .collect();
+    Ok(RecordBatch::try_new(batch.schema(), columns)?)
+}

@@ -1,0 +1,32 @@
+//! What a store is opened with.
+
+/// What a store is opened with.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Where objects are kept: a path, or a `file:`, `memory:`, `s3:`, `az:` or `gs:` URL.
+    pub url: String,
+    /// The most bytes of verified object blocks, key files and row-end sidecars kept in memory.
+    pub cache_bytes: usize,
+    /// A bulk segment is closed when it holds this many rows.
+    pub segment_rows: usize,
+    /// A bulk segment is closed when its Parquet file has about this many bytes.
+    pub segment_bytes: usize,
+    /// Rows in one Parquet row group.
+    pub row_group_rows: usize,
+    /// Bytes that one checksum covers.
+    pub block_bytes: u32,
+}
+
+impl StoreOptions {
+    /// The defaults, at that URL.
+    pub fn new(url: impl Into<String>) -> Self {
+        StoreOptions {
+            url: url.into(),
+            cache_bytes: 256 << 20,
+            segment_rows: 1 << 20,
+            segment_bytes: 64 << 20,
+            row_group_rows: 128 << 10,
+            block_bytes: 64 << 10,
+        }
+    }
+}

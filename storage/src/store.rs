@@ -1,0 +1,240 @@
+//! All tables' rows on this node, following the log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chronos_catalog::command::Placement;
+use chronos_catalog::raft::Applier;
+use chronos_catalog::{
+    Command, Commit, CommitTs, Maintenance, Manifest, Oid, Outcome, Relation, SegmentId, State,
+    TableWrite,
+};
+use datafusion::arrow::array::{Int64Array, TimestampMicrosecondArray};
+use parking_lot::RwLock;
+
+use crate::error::{Error, Result};
+use crate::object::Objects;
+use crate::options::StoreOptions;
+use crate::rows::decode_rows;
+use crate::segment::Segment;
+use crate::table::TableStore;
+
+/// All tables' rows on this node. It follows the log as an [`Applier`].
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) objects: Arc<Objects>,
+    pub(crate) options: Arc<StoreOptions>,
+    pub(crate) tables: RwLock<BTreeMap<Oid, Arc<TableStore>>>,
+}
+
+/// What a table has in memory that no flush has written yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HotUsage {
+    /// The table.
+    pub table: Oid,
+    /// Rows in hot segments.
+    pub rows: u64,
+    /// About how many bytes they take.
+    pub bytes: usize,
+    /// The oldest commit with rows or row ends in memory.
+    pub oldest: Option<CommitTs>,
+    /// Row ends in memory.
+    pub ends: u64,
+}
+
+impl Store {
+    /// Opens the object store. Tables come with the log or with [`Applier::restore`].
+    ///
+    /// # Errors
+    /// When the URL cannot be opened.
+    pub async fn open(options: StoreOptions) -> Result<Arc<Store>> {
+        let objects = Objects::open(&options.url, options.cache_bytes, options.block_bytes)?;
+        Ok(Arc::new(Store {
+            objects: Arc::new(objects),
+            options: Arc::new(options),
+            tables: RwLock::default(),
+        }))
+    }
+
+    /// A table's rows; `None` before the commit that made it was applied.
+    pub fn table(&self, table: Oid) -> Option<Arc<TableStore>> {
+        self.tables.read().get(&table).cloned()
+    }
+
+    /// What each table has in memory, tables with nothing left out.
+    pub fn hot_usage(&self) -> Vec<HotUsage> {
+        let tables: Vec<_> = self.tables.read().values().cloned().collect();
+        tables.iter().map(|t| t.hot_usage()).filter(|u| u.rows > 0 || u.ends > 0).collect()
+    }
+
+    fn table_or_new(&self, table: Oid) -> Arc<TableStore> {
+        let mut tables = self.tables.write();
+        let make = || {
+            let (objects, options) = (Arc::clone(&self.objects), Arc::clone(&self.options));
+            Arc::new(TableStore::new(table, objects, options))
+        };
+        Arc::clone(tables.entry(table).or_insert_with(make))
+    }
+
+    fn existing(&self, table: Oid) -> Result<Arc<TableStore>> {
+        self.table(table).ok_or_else(|| Error::Inconsistent {
+            table,
+            reason: "an entry of the log names it before it was made".to_owned(),
+        })
+    }
+
+    fn apply_commit(&self, state: &State, commit: &Commit, outcome: &Outcome) -> Result<()> {
+        for change in &commit.changes {
+            if let Some(object) = &change.object
+                && let Relation::Table(def) = &object.relation
+            {
+                let table = self.table_or_new(change.oid);
+                table.inner.write().shapes.insert(def.schema_version, Arc::clone(def));
+            }
+        }
+        for (write, placement) in commit.writes.iter().zip(&outcome.placements) {
+            let table = self.existing(write.table)?;
+            let manifest = state.manifests.get(&write.table);
+            table.apply_write(manifest, write, placement, commit.ts)?;
+        }
+        Ok(())
+    }
+
+    fn apply_maintenance(&self, maintenance: &Maintenance) -> Result<()> {
+        match maintenance {
+            // The rows stay where they are; the horizon is looked up in the manifest.
+            Maintenance::Seal { .. } | Maintenance::Horizon { .. } => Ok(()),
+            Maintenance::Flush { table, segments, row_ends } => {
+                let store = self.existing(*table)?;
+                for meta in segments {
+                    store.segment(meta.id)?.flushed(Arc::new(meta.clone()));
+                }
+                if let Some(meta) = row_ends {
+                    let meta = Arc::new(meta.clone());
+                    for segment in store.segments().values() {
+                        segment.ends.flushed(&meta, segment.id);
+                    }
+                }
+                Ok(())
+            }
+            Maintenance::Compact { .. } => Err(Error::Unsupported("compaction".to_owned())),
+        }
+    }
+}
+
+impl Applier for Store {
+    fn apply(
+        &self,
+        state: &State,
+        command: &Command,
+        outcome: &Outcome,
+    ) -> chronos_catalog::Result<()> {
+        match command {
+            Command::Commit(commit) => self.apply_commit(state, commit, outcome),
+            Command::Maintain(maintenance) => self.apply_maintenance(maintenance),
+            Command::AdvanceSequences(_) => Ok(()),
+        }
+        .map_err(of_log)
+    }
+
+    fn export(&self, state: &State) -> chronos_catalog::Result<Bytes> {
+        self.export_hot(state).map_err(of_log)
+    }
+
+    fn restore(&self, state: &State, exported: Bytes) -> chronos_catalog::Result<()> {
+        self.restore_hot(state, &exported).map_err(of_log)
+    }
+}
+
+fn of_log(error: Error) -> chronos_catalog::Error {
+    chronos_catalog::Error::Corrupt {
+        what: "the rows in the log or its snapshot".to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+impl TableStore {
+    fn apply_write(
+        &self,
+        manifest: Option<&Manifest>,
+        write: &TableWrite,
+        placement: &Placement,
+        ts: CommitTs,
+    ) -> Result<()> {
+        let inconsistent = |reason: String| Error::Inconsistent { table: self.oid, reason };
+        if write.row_count > 0 {
+            let batch = decode_rows(&write.rows)?;
+            let n = batch.num_rows();
+            if n != write.row_count as usize {
+                return Err(inconsistent(format!("{n} rows where {} were told", write.row_count)));
+            }
+            let segment = match self.segments().get(&placement.segment) {
+                Some(segment) => Arc::clone(segment),
+                None => self.add_segment(Segment::hot(placement.segment)),
+            };
+            let from = TimestampMicrosecondArray::from_value(ts.micros(), n);
+            let cv = Int64Array::from_value(placement.commit_number, n);
+            let append = |hot: &mut crate::hot::HotSegment| {
+                if hot.rows() != placement.first_position {
+                    return Err(inconsistent(format!(
+                        "segment {} has {} rows, {} were expected",
+                        placement.segment,
+                        hot.rows(),
+                        placement.first_position
+                    )));
+                }
+                let version = write.schema_version;
+                hot.append(version, placement.first_position, batch, from, cv, write.rows.len())
+            };
+            segment
+                .with_hot_mut(append)
+                .ok_or_else(|| inconsistent(format!("segment {} is cold", placement.segment)))??;
+        }
+        for meta in &write.segments {
+            let meta = manifest.and_then(|m| m.segments.get(&meta.id)).ok_or_else(|| {
+                inconsistent(format!("segment {} is not in the manifest", meta.id))
+            })?;
+            self.add_segment(Segment::cold(Arc::clone(meta)));
+        }
+        for ends in &write.ends {
+            self.segment(ends.segment)?.ends.add(ts, &ends.positions);
+        }
+        Ok(())
+    }
+
+    fn add_segment(&self, segment: Segment) -> Arc<Segment> {
+        let segment = Arc::new(segment);
+        let mut inner = self.inner.write();
+        Arc::make_mut(&mut inner.segments).insert(segment.id, Arc::clone(&segment));
+        segment
+    }
+
+    fn hot_usage(&self) -> HotUsage {
+        let mut usage = HotUsage { table: self.oid, rows: 0, bytes: 0, oldest: None, ends: 0 };
+        let mut oldest: Option<CommitTs> = None;
+        let mut older = |ts: Option<CommitTs>| {
+            if let Some(ts) = ts {
+                oldest = Some(oldest.map_or(ts, |o| o.min(ts)));
+            }
+        };
+        for segment in self.segments().values() {
+            let (rows, bytes) =
+                segment.with_hot(|hot| (u64::from(hot.rows()), hot.bytes())).unwrap_or_default();
+            usage.rows += rows;
+            usage.bytes += bytes;
+            usage.ends += segment.ends.count_in_memory();
+            if rows > 0 {
+                older(segment.from_range().map(|r| r.0));
+            }
+            older(segment.ends.oldest_in_memory());
+        }
+        usage.oldest = oldest;
+        usage
+    }
+}
+
+/// A new identifier for a segment that is written before the log knows of it.
+pub(crate) fn unplaced_segment_id() -> SegmentId {
+    SegmentId(rand::random_range(SegmentId::FIRST_UNPLACED.0..SegmentId::LOCAL.0))
+}

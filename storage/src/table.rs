@@ -1,0 +1,98 @@
+//! One table's rows on this node.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use chronos_catalog::{CommitTs, Oid, RowRef, SegmentId, TableDef};
+use parking_lot::RwLock;
+use roaring::RoaringBitmap;
+
+use crate::error::{Error, Result};
+use crate::object::Objects;
+use crate::options::StoreOptions;
+use crate::overlay::Overlay;
+use crate::segment::Segment;
+
+/// One table's rows on this node: its segments with their row ends.
+#[derive(Debug)]
+pub struct TableStore {
+    pub(crate) oid: Oid,
+    pub(crate) objects: Arc<Objects>,
+    pub(crate) options: Arc<StoreOptions>,
+    pub(crate) inner: RwLock<Inner>,
+}
+
+/// What a commit changes.
+#[derive(Debug, Default)]
+pub(crate) struct Inner {
+    pub(crate) segments: Arc<BTreeMap<SegmentId, Arc<Segment>>>,
+    /// The shapes that the table has had, by schema version.
+    pub(crate) shapes: HashMap<u32, Arc<TableDef>>,
+}
+
+impl TableStore {
+    pub(crate) fn new(oid: Oid, objects: Arc<Objects>, options: Arc<StoreOptions>) -> Self {
+        TableStore { oid, objects, options, inner: RwLock::default() }
+    }
+
+    /// The table.
+    pub fn oid(&self) -> Oid {
+        self.oid
+    }
+
+    /// The segments as they are now. A later commit or flush does not change the answer for an
+    /// instant that is closed.
+    pub(crate) fn segments(&self) -> Arc<BTreeMap<SegmentId, Arc<Segment>>> {
+        Arc::clone(&self.inner.read().segments)
+    }
+
+    /// The shape of a schema version.
+    pub(crate) fn shape(&self, schema_version: u32) -> Result<Arc<TableDef>> {
+        self.inner.read().shapes.get(&schema_version).cloned().ok_or_else(|| Error::Inconsistent {
+            table: self.oid,
+            reason: format!("it never had schema version {schema_version}"),
+        })
+    }
+
+    pub(crate) fn segment(&self, id: SegmentId) -> Result<Arc<Segment>> {
+        let inner = self.inner.read();
+        let segment = inner.segments.get(&id);
+        segment.cloned().ok_or(Error::NoSuchSegment { table: self.oid, segment: id })
+    }
+
+    /// Which of these versions have ended by now: for first-committer-wins, where every one of
+    /// them was current at the transaction's read instant.
+    ///
+    /// # Errors
+    /// When the segment is gone or a sidecar cannot be read.
+    pub async fn ended_among(
+        &self,
+        segment: SegmentId,
+        positions: &RoaringBitmap,
+    ) -> Result<RoaringBitmap> {
+        let ends = self.segment(segment)?;
+        let ended = ends.ends.ended_at(&self.objects, segment, CommitTs::MAX).await?;
+        Ok(&*ended & positions)
+    }
+
+    /// Whether a version is current as of an instant, with a transaction's own row ends.
+    ///
+    /// # Errors
+    /// When the segment is gone or a sidecar cannot be read.
+    pub async fn is_live(&self, overlay: &Overlay, row: RowRef, at: CommitTs) -> Result<bool> {
+        let own = overlay.table(self.oid).and_then(|t| t.ends_of(row.segment));
+        if own.is_some_and(|ends| ends.contains(row.position)) {
+            return Ok(false);
+        }
+        if row.segment == SegmentId::LOCAL {
+            return Ok(true);
+        }
+        let bulk = overlay.table(self.oid).map(|t| t.bulk()).unwrap_or_default();
+        if bulk.iter().any(|s| s.id == row.segment) {
+            return Ok(true);
+        }
+        let segment = self.segment(row.segment)?;
+        let ended = segment.ends.ended_at(&self.objects, row.segment, at).await?;
+        Ok(!ended.contains(row.position))
+    }
+}
