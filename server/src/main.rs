@@ -1,3 +1,5 @@
 //! The server's binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    chronos_server::cli::main()
+}

@@ -142,7 +142,7 @@ pub(crate) fn is_hashable(def: &TableDef, columns: &[ColumnId]) -> bool {
 }
 
 /// The hash of each row's key; `None` where a part of it is NULL.
-pub(crate) fn hash_key(columns: &[ArrayRef]) -> Result<Vec<Option<u64>>> {
+pub fn hash_key(columns: &[ArrayRef]) -> Result<Vec<Option<u64>>> {
     let rows = columns.first().map_or(0, |c| c.len());
     let mut hashes = vec![Some(columns.len() as u64); rows];
     for column in columns {

@@ -34,7 +34,7 @@ mod store;
 mod table;
 
 pub use error::{Error, Result};
-pub use keys::KeySpec;
+pub use keys::{KeySpec, hash_key};
 pub use lookup::{fetch_rows, find_keys_committed_after, find_live_keys};
 pub use options::StoreOptions;
 pub use overlay::{Overlay, TableOverlay};

@@ -8,7 +8,7 @@ use chronos_catalog::command::Placement;
 use chronos_catalog::raft::Applier;
 use chronos_catalog::{
     Command, Commit, CommitTs, Maintenance, Manifest, Oid, Outcome, Relation, SegmentId, State,
-    TableWrite,
+    TableDef, TableWrite,
 };
 use datafusion::arrow::array::{Int64Array, TimestampMicrosecondArray};
 use parking_lot::RwLock;
@@ -60,6 +60,17 @@ impl Store {
     /// A table's rows; `None` before the commit that made it was applied.
     pub fn table(&self, table: Oid) -> Option<Arc<TableStore>> {
         self.tables.read().get(&table).cloned()
+    }
+
+    /// A table's rows, or an empty table where no commit has made it yet: one that a transaction
+    /// made and has not committed.
+    pub fn table_or_empty(&self, table: Oid, def: &Arc<TableDef>) -> Arc<TableStore> {
+        self.table(table).unwrap_or_else(|| {
+            let (objects, options) = (Arc::clone(&self.objects), Arc::clone(&self.options));
+            let empty = TableStore::new(table, objects, options);
+            empty.inner.write().shapes.insert(def.schema_version, Arc::clone(def));
+            Arc::new(empty)
+        })
     }
 
     /// What each table has in memory, tables with nothing left out.

@@ -1,1 +1,27 @@
 //! The node: storage, log and sequencer put together; transactions.
+//!
+//! ```text
+//! session -> Transaction (read_ts, own rows, own row ends, own definitions)
+//!               | commit
+//!               v
+//!            Sequencer: validates, takes the CommitTs, proposes; one at a time, in order
+//!               |                                              (many proposals in flight)
+//!               v
+//!            log: durable -> State::apply -> Store::apply -> `applied` -> acknowledged
+//!
+//!            Maintenance: seals, flushes, snapshots; wakes writers that wait for memory
+//! ```
+
+mod engine;
+mod error;
+mod keys;
+mod maintenance;
+mod sequencer;
+mod sequences;
+mod transaction;
+mod writes;
+
+pub use engine::Engine;
+pub use error::{EngineResult, Error};
+pub use maintenance::MaintenanceStats;
+pub use transaction::{Savepoint, Transaction};

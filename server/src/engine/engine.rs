@@ -1,0 +1,291 @@
+//! One node's storage, log and sequencer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use chronos_catalog::clock::{Clock, HybridClock, SystemClock};
+use chronos_catalog::raft::{Applier, RaftNode, RaftOptions};
+use chronos_catalog::{Command, CommitTs, Oid, Relation, SegmentMeta, State};
+use chronos_storage::{Store, StoreOptions};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::config::Config;
+use crate::engine::error::{EngineResult, Error};
+use crate::engine::maintenance::{self, MaintenanceStats};
+use crate::engine::sequencer::Sequencer;
+use crate::engine::sequences::Sequences;
+use crate::engine::transaction::Transaction;
+
+/// One node's storage, log and sequencer. One per data directory.
+pub struct Engine {
+    pub(super) config: Config,
+    pub(super) store: Arc<Store>,
+    pub(super) raft: RaftNode,
+    pub(super) state: Arc<RwLock<State>>,
+    pub(super) applied: watch::Receiver<CommitTs>,
+    pub(super) clock: Arc<HybridClock>,
+    pub(super) sequencer: Sequencer,
+    pub(super) sequences: Sequences,
+    pub(super) stats: MaintenanceStats,
+    /// Wakes the maintenance task before its time.
+    pub(super) maintain: Notify,
+    /// Wakes writers that wait for memory.
+    pub(super) memory_freed: Notify,
+    next_oid: AtomicU32,
+    stopping: CancellationToken,
+    /// Background tasks, which a stop waits for.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("last_commit", &self.last_commit()).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Opens the data directory: applies what stands in the log, then takes commits.
+    ///
+    /// # Errors
+    /// The directory is in use or unreadable, its files are corrupt, or the store cannot be
+    /// reached.
+    pub async fn open(config: &Config) -> EngineResult<Arc<Engine>> {
+        Self::open_with_clock(config, Arc::new(SystemClock)).await
+    }
+
+    /// The same with a given clock.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn open_with_clock(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+    ) -> EngineResult<Arc<Engine>> {
+        let store = Store::open(StoreOptions {
+            cache_bytes: config.cache_bytes,
+            ..StoreOptions::new(config.store_url())
+        })
+        .await?;
+        let applier: Arc<dyn Applier> = Arc::clone(&store) as Arc<dyn Applier>;
+        let raft = RaftNode::start(RaftOptions::new(&config.data_dir, 1), applier).await?;
+        let clock = Arc::new(HybridClock::with_skew_max(clock, config.clock_skew_max));
+        let state = raft.state();
+        let applied = raft.applied();
+        clock.observe(*applied.borrow());
+        let next_oid = state.read().next_oid;
+        let engine = Arc::new(Engine {
+            config: config.clone(),
+            sequencer: Sequencer::start(raft.clone(), Arc::clone(&store), Arc::clone(&clock)),
+            sequences: Sequences::default(),
+            store,
+            raft,
+            state,
+            applied,
+            clock,
+            stats: MaintenanceStats::default(),
+            maintain: Notify::new(),
+            memory_freed: Notify::new(),
+            next_oid: AtomicU32::new(next_oid),
+            stopping: CancellationToken::new(),
+            tasks: Mutex::new(JoinSet::new()),
+        });
+        engine.spawn(maintenance::run(Arc::downgrade(&engine), engine.stopping.clone()));
+        Ok(engine)
+    }
+
+    /// Stops: what was sequenced is applied, later commits are refused, hot rows are flushed, a
+    /// snapshot makes the next start short, and the directory is free when this returns.
+    ///
+    /// # Errors
+    /// What the flush, the snapshot or the log met; the log holds everything that was
+    /// acknowledged in any case.
+    pub async fn shutdown(&self) -> EngineResult<()> {
+        self.stopping.cancel();
+        self.sequencer.stop().await;
+        self.memory_freed.notify_waiters();
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended {
+                error!(%error, "a background task failed");
+            }
+        }
+        let flushed = match self.raft.healthy() {
+            Ok(()) => maintenance::flush_and_snapshot(self).await,
+            Err(error) => Err(error.into()),
+        };
+        let stopped = self.raft.shutdown().await;
+        flushed?;
+        stopped?;
+        Ok(())
+    }
+
+    /// A transaction that sees every commit applied so far.
+    pub fn begin(self: &Arc<Self>) -> Transaction {
+        Transaction::new(Arc::clone(self))
+    }
+
+    /// The last commit that reads see.
+    pub fn last_commit(&self) -> CommitTs {
+        *self.applied.borrow()
+    }
+
+    /// The wall clock, in microseconds since the Unix epoch.
+    pub fn now_micros(&self) -> i64 {
+        self.clock.clock().now_micros()
+    }
+
+    /// The settings that the node was started with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The rows of all tables.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// The replicated state. Hold the lock briefly: applying waits for it.
+    pub fn state(&self) -> &Arc<RwLock<State>> {
+        &self.state
+    }
+
+    /// What the background work did so far.
+    pub fn maintenance_stats(&self) -> &MaintenanceStats {
+        &self.stats
+    }
+
+    /// Whether commits are taken: `Err` tells why not.
+    ///
+    /// # Errors
+    /// Stopping, or a failed log.
+    pub fn ready(&self) -> EngineResult<()> {
+        if self.stopping.is_cancelled() {
+            return Err(Error::ShuttingDown);
+        }
+        Ok(self.raft.healthy()?)
+    }
+
+    /// Makes a read AS OF `t` repeatable: when this returns, no commit at or before `t` can
+    /// become visible any more.
+    ///
+    /// # Errors
+    /// [`Error::InstantInFuture`] where `t` is after the wall clock; the log's failure.
+    pub async fn close_instant(&self, t: CommitTs) -> EngineResult<()> {
+        if t <= self.last_commit() {
+            return Ok(());
+        }
+        // The hybrid clock may be ahead of the wall clock by what was committed or closed; such
+        // instants exist already.
+        let now = self.clock.now();
+        if t > now {
+            return Err(Error::InstantInFuture { instant: t, now });
+        }
+        self.sequencer.close(t).await?;
+        Ok(self.raft.healthy()?)
+    }
+
+    /// `nextval`: durable before it is handed out. `definition` is the sequence's, which may be
+    /// the transaction's own and uncommitted.
+    ///
+    /// # Errors
+    /// [`Error::SequenceExhausted`], [`Error::NotASequence`]; the log's failure.
+    pub async fn next_value(&self, sequence: Oid, definition: &Relation) -> EngineResult<i64> {
+        self.sequences.next(self, sequence, definition).await
+    }
+
+    /// `setval`: the next value is `value` itself, or with `called` the one after it.
+    ///
+    /// # Errors
+    /// [`Error::SequenceBounds`], [`Error::NotASequence`]; the log's failure.
+    pub async fn set_value(
+        &self,
+        sequence: Oid,
+        definition: &Relation,
+        value: i64,
+        called: bool,
+    ) -> EngineResult<()> {
+        self.sequences.set(self, sequence, definition, value, called).await
+    }
+
+    /// The last value handed out on this node or, after a start, the last that may have been;
+    /// `None` when there was none (`last_value` and `is_called` of a sequence).
+    pub fn last_value(&self, sequence: Oid) -> Option<i64> {
+        self.sequences.last(self, sequence)
+    }
+
+    /// Writes a table's hot rows and row ends to the store.
+    ///
+    /// # Errors
+    /// The store's or the log's failure; the rows stay in memory and in the log.
+    pub async fn flush(&self, table: Oid) -> EngineResult<()> {
+        maintenance::flush_table(self, table).await
+    }
+
+    /// Writes every table's hot rows and row ends to the store.
+    ///
+    /// # Errors
+    /// Likewise, the first one met.
+    pub async fn flush_all(&self) -> EngineResult<()> {
+        maintenance::flush_all(self).await
+    }
+
+    /// An object identifier that nothing else has.
+    pub(super) fn allocate_oid(&self) -> Oid {
+        // Another node may have led meanwhile and used identifiers that this one never gave.
+        self.next_oid.fetch_max(self.state.read().next_oid, Ordering::SeqCst);
+        Oid(self.next_oid.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// Waits while the hot rows of all tables take more memory than they may.
+    pub(super) async fn wait_for_memory(&self) -> EngineResult<()> {
+        loop {
+            let freed = self.memory_freed.notified();
+            let hot: u64 = self.store.hot_usage().iter().map(|u| u.bytes as u64).sum();
+            if hot <= self.config.hot_bytes_max {
+                return Ok(());
+            }
+            self.ready()?;
+            self.maintain.notify_one();
+            tokio::select! {
+                () = freed => {}
+                // A failing flush wakes nobody; look again whether the node still works.
+                () = tokio::time::sleep(Duration::from_millis(200)) => {}
+            }
+        }
+    }
+
+    /// Proposes an entry that is not a transaction.
+    pub(super) async fn propose(&self, command: Command) -> EngineResult<()> {
+        self.raft.propose(command).await?;
+        Ok(())
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock();
+        // What has ended need not be kept for the stop.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    /// Deletes segments that no commit names, in the background. What cannot be deleted stays
+    /// in the store as an orphan, and the log says so.
+    pub(super) fn discard(&self, segments: Vec<Arc<SegmentMeta>>) {
+        // Outside of a runtime (a drop at the very end) the objects stay.
+        if segments.is_empty() || tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let store = Arc::clone(&self.store);
+        self.spawn(async move {
+            for segment in segments {
+                if let Err(error) = store.delete_uncommitted(&segment).await {
+                    warn!(object = segment.file.path, %error, "could not delete an orphan");
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,140 @@
+//! Background work: flushes hot rows to the store, and makes snapshots so that the log stays
+//! short.
+//!
+//! A failure is logged once, tried again with growing pauses, and loses nothing: the rows stay
+//! in memory and in the log.
+
+use std::sync::Weak;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use chronos_catalog::{Command, CommitTs, Maintenance, Oid};
+use chronos_storage::HotUsage;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info};
+
+use crate::engine::engine::Engine;
+use crate::engine::error::EngineResult;
+
+/// How often the task looks for work.
+const TICK: Duration = Duration::from_millis(500);
+/// The longest pause after failures.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// What the background work did since the start.
+#[derive(Debug, Default)]
+pub struct MaintenanceStats {
+    /// Flushes of one table.
+    pub flushes: AtomicU64,
+    /// Raft snapshots.
+    pub snapshots: AtomicU64,
+    /// Failed rounds.
+    pub failures: AtomicU64,
+    /// When the last round that had work ended well, in microseconds since the Unix epoch.
+    pub succeeded_at: AtomicI64,
+    /// One flush at a time: a table must not be flushed twice at once.
+    flushing: tokio::sync::Mutex<()>,
+}
+
+/// Looks for work until the engine stops.
+pub(super) async fn run(engine: Weak<Engine>, stopping: CancellationToken) {
+    let mut failures = 0u32;
+    loop {
+        let Some(node) = engine.upgrade() else { return };
+        let pause = match failures {
+            0 => TICK,
+            n => BACKOFF_MAX.min(TICK * 2u32.saturating_pow(n.min(8))),
+        };
+        let woken = node.maintain.notified();
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            // After a failure a writer that waits for memory must not make us spin.
+            () = woken, if failures == 0 => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+        match round(&node).await {
+            Ok(()) => {
+                if failures > 0 {
+                    info!(failures, "background work goes on");
+                }
+                failures = 0;
+            }
+            Err(cause) => {
+                node.stats.failures.fetch_add(1, Ordering::Relaxed);
+                failures = failures.saturating_add(1);
+                if failures == 1 {
+                    error!(error = %cause, "background work failed and is tried again");
+                } else {
+                    debug!(error = %cause, failures, "background work failed again");
+                }
+            }
+        }
+    }
+}
+
+/// One look: flush what is due, then make a snapshot if the log has grown.
+async fn round(engine: &Engine) -> EngineResult<()> {
+    let usage = engine.store.hot_usage();
+    let hot: u64 = usage.iter().map(|u| u.bytes as u64).sum();
+    let due = |u: &&HotUsage| {
+        let age = u.oldest.map_or(0, |ts| engine.now_micros().saturating_sub(ts.micros()));
+        let old = Duration::from_micros(age.max(0) as u64) >= engine.config.flush_interval;
+        old || u.bytes as u64 >= engine.config.flush_bytes
+            // Two thirds, so that writers rarely come to wait.
+            || hot.saturating_mul(3) >= engine.config.hot_bytes_max.saturating_mul(2)
+    };
+    // The largest first: it frees the most.
+    let mut tables: Vec<(usize, Oid)> =
+        usage.iter().filter(due).map(|u| (u.bytes, u.table)).collect();
+    tables.sort_unstable_by(|a, b| b.cmp(a));
+    let worked = !tables.is_empty();
+    for (_, table) in tables {
+        flush_table(engine, table).await?;
+    }
+    if engine.raft.log_bytes() >= engine.config.snapshot_log_bytes {
+        snapshot(engine).await?;
+    } else if !worked {
+        return Ok(());
+    }
+    engine.stats.succeeded_at.store(engine.now_micros(), Ordering::Relaxed);
+    Ok(())
+}
+
+/// Seals a table's hot segment, writes what is sealed and the row ends, and tells the log.
+pub(super) async fn flush_table(engine: &Engine, table: Oid) -> EngineResult<()> {
+    let _one = engine.stats.flushing.lock().await;
+    let open = engine.state.read().manifests.get(&table).is_some_and(|m| m.open.is_some());
+    if open {
+        engine.propose(Command::Maintain(Maintenance::Seal { table })).await?;
+    }
+    if let Some(flush) = engine.store.prepare_flush(&engine.state, table).await? {
+        engine.propose(Command::Maintain(flush)).await?;
+        engine.stats.flushes.fetch_add(1, Ordering::Relaxed);
+        engine.memory_freed.notify_waiters();
+    }
+    Ok(())
+}
+
+/// Flushes every table that has something in memory.
+pub(super) async fn flush_all(engine: &Engine) -> EngineResult<()> {
+    for usage in engine.store.hot_usage() {
+        flush_table(engine, usage.table).await?;
+    }
+    Ok(())
+}
+
+/// Before a stop.
+pub(super) async fn flush_and_snapshot(engine: &Engine) -> EngineResult<()> {
+    flush_all(engine).await?;
+    // An untouched database needs none.
+    if engine.last_commit() > CommitTs::ZERO {
+        snapshot(engine).await?;
+    }
+    Ok(())
+}
+
+async fn snapshot(engine: &Engine) -> EngineResult<()> {
+    engine.raft.snapshot().await?;
+    engine.stats.snapshots.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}

@@ -1,0 +1,624 @@
+//! One transaction: what it sees, and what it has written and not committed.
+
+use std::collections::{BTreeMap, HashSet};
+use std::mem;
+use std::sync::Arc;
+
+use chronos_catalog::command::ObjectChange;
+use chronos_catalog::{
+    Commit, CommitMeta, CommitTs, Object, Objects, Oid, ReadTs, Relation, RowEnds, RowRef,
+    SegmentId, SegmentMeta, SystemTime, TableDef, TableWrite,
+};
+use chronos_storage::{KeySpec, Overlay, VersionedTable, find_live_keys, hash_key, rows_schema};
+use datafusion::arrow::array::{
+    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, new_null_array,
+};
+use datafusion::arrow::compute::{cast, concat_batches, filter_record_batch};
+
+use crate::engine::engine::Engine;
+use crate::engine::error::{EngineResult, Error};
+use crate::engine::keys;
+use crate::engine::sequencer::Request;
+use crate::engine::writes::{KeyCheck, KeyWrites, TableCheck, TableWrites, is_own};
+
+/// One transaction. Reads see every commit up to [`Transaction::read_ts`] and what the
+/// transaction itself wrote. Dropping it rolls it back.
+///
+/// The methods do not check what SQL forbids (writing in a read-only transaction, writing in the
+/// past); that is the session's part.
+pub struct Transaction {
+    engine: Arc<Engine>,
+    read_ts: ReadTs,
+    objects: Arc<Objects>,
+    /// The instant at which the first definition was changed.
+    definitions_at: Option<CommitTs>,
+    work: Work,
+}
+
+/// What a rollback to a savepoint undoes.
+#[derive(Clone, Debug, Default)]
+struct Work {
+    changes: Vec<ObjectChange>,
+    overlay: Overlay,
+    writes: BTreeMap<Oid, TableWrites>,
+}
+
+/// A point within a transaction to roll back to.
+#[derive(Clone, Debug)]
+pub struct Savepoint(Work);
+
+impl std::fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transaction").field("read_ts", &self.read_ts).finish_non_exhaustive()
+    }
+}
+
+impl Transaction {
+    pub(super) fn new(engine: Arc<Engine>) -> Transaction {
+        // The instant first: objects that are newer than it are looked up at it and not seen.
+        let read_ts = engine.last_commit();
+        let objects = Arc::clone(&engine.state.read().objects);
+        Transaction { engine, read_ts, objects, definitions_at: None, work: Work::default() }
+    }
+
+    /// The node that it runs on.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// The instant that its reads see.
+    pub fn read_ts(&self) -> ReadTs {
+        self.read_ts
+    }
+
+    /// READ COMMITTED: the next statement sees every commit applied so far. Own writes stay;
+    /// the commit still checks each of them against every commit after the instant at which it
+    /// was made.
+    pub fn refresh(&mut self) {
+        self.read_ts = self.engine.last_commit();
+        self.objects = Arc::clone(&self.engine.state.read().objects);
+        self.replay_definitions();
+    }
+
+    /// The catalog with the transaction's own definitions. Names of the present are looked up at
+    /// [`Transaction::objects_at`], those of the past at their instant.
+    pub fn objects(&self) -> Arc<Objects> {
+        Arc::clone(&self.objects)
+    }
+
+    /// The instant at which [`Transaction::objects`] shows the present.
+    pub fn objects_at(&self) -> ReadTs {
+        // Own definitions stand after every commit.
+        if self.work.changes.is_empty() { self.read_ts } else { CommitTs::MAX }
+    }
+
+    /// An identifier for an object, constraint or index that is about to be made.
+    pub fn allocate_oid(&mut self) -> Oid {
+        self.engine.allocate_oid()
+    }
+
+    /// Makes, changes (`Some`) or drops (`None`) an object. Own rows of a table follow a change
+    /// of its shape.
+    ///
+    /// # Errors
+    /// Own rows that cannot be cast to a changed type.
+    pub fn change(&mut self, oid: Oid, object: Option<Object>) -> EngineResult<()> {
+        match object.as_ref().map(|o| &o.relation) {
+            None => {
+                self.work.overlay.remove(oid);
+                self.work.writes.remove(&oid);
+            }
+            Some(Relation::Table(def)) => self.reshape(oid, def)?,
+            Some(_) => {}
+        }
+        self.definitions_at.get_or_insert(self.read_ts);
+        let change = ObjectChange { oid, object };
+        apply_change(Arc::make_mut(&mut self.objects), &change);
+        self.work.changes.push(change);
+        Ok(())
+    }
+
+    /// A table as of an instant or over a period. `AsOf(read_ts)` is the present: own rows are
+    /// seen. Any other instant or period shows commits only; the caller has seen to it that the
+    /// instant is closed ([`Engine::close_instant`]).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`] when there is no such table at that instant.
+    pub fn table(&self, oid: Oid, time: SystemTime) -> EngineResult<Arc<VersionedTable>> {
+        match time {
+            SystemTime::AsOf(t) if t == self.read_ts => self.current_table(oid),
+            SystemTime::AsOf(t) => {
+                // An instant after the transaction began may know definitions that it does not.
+                let def = if t > self.read_ts {
+                    table_def(&self.engine.state.read().objects, oid, t)?
+                } else {
+                    table_def(&self.objects, oid, t)?
+                };
+                Ok(self.versioned(oid, def, time, t.max(self.read_ts), Overlay::default()))
+            }
+            SystemTime::FromTo(..)
+            | SystemTime::Between(..)
+            | SystemTime::ContainedIn(..)
+            | SystemTime::All => {
+                let def = table_def(&self.objects, oid, self.objects_at())?;
+                Ok(self.versioned(oid, def, time, self.read_ts, Overlay::default()))
+            }
+        }
+    }
+
+    /// A table as the transaction sees it now, own rows included.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`].
+    pub fn current_table(&self, oid: Oid) -> EngineResult<Arc<VersionedTable>> {
+        let def = self.table_def(oid)?;
+        let time = SystemTime::AsOf(self.read_ts);
+        Ok(self.versioned(oid, def, time, self.read_ts, self.work.overlay.clone()))
+    }
+
+    fn versioned(
+        &self,
+        oid: Oid,
+        def: Arc<TableDef>,
+        time: SystemTime,
+        read_ts: ReadTs,
+        overlay: Overlay,
+    ) -> Arc<VersionedTable> {
+        let table = Some(self.engine.store.table_or_empty(oid, &def));
+        Arc::new(VersionedTable::new(oid, table, def, time, read_ts, overlay))
+    }
+
+    /// A table's definition as the transaction sees it now.
+    fn table_def(&self, oid: Oid) -> EngineResult<Arc<TableDef>> {
+        table_def(&self.objects, oid, self.objects_at())
+    }
+
+    /// The current version of each key, own rows included, for ON CONFLICT. `keys` holds the
+    /// columns of the constraint in its order.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub async fn find_keys(
+        &self,
+        table: Oid,
+        constraint: Oid,
+        keys: &RecordBatch,
+    ) -> EngineResult<Vec<Option<RowRef>>> {
+        let def = self.table_def(table)?;
+        let store = self.engine.store.table_or_empty(table, &def);
+        let key = KeySpec::of_constraint(table, &def, constraint)?;
+        let overlay = &self.work.overlay;
+        Ok(find_live_keys(&store, overlay, &def, &key, keys, self.read_ts).await?)
+    }
+
+    /// Writes rows: the table's columns in order, of the table's types. `row_versions` are the
+    /// rows' `_ov` (0 where not given). Waits while the storage cannot keep up; large writes go
+    /// to segments before the commit.
+    ///
+    /// # Errors
+    /// [`Error::NotNullViolation`], [`Error::UniqueViolation`]; [`Error::Shape`] for rows that
+    /// are not the table's.
+    pub async fn insert(
+        &mut self,
+        table: Oid,
+        rows: RecordBatch,
+        row_versions: Option<Int64Array>,
+    ) -> EngineResult<()> {
+        let def = self.table_def(table)?;
+        let schema = rows_schema(&def);
+        let n = rows.num_rows();
+        let versions = row_versions.unwrap_or_else(|| Int64Array::from_value(0, n));
+        let fits = rows.num_columns() == def.columns.len()
+            && rows
+                .columns()
+                .iter()
+                .zip(schema.fields())
+                .all(|(a, f)| a.data_type() == f.data_type());
+        if !fits || versions.len() != n || versions.null_count() > 0 {
+            let given: Vec<String> =
+                rows.columns().iter().map(|c| c.data_type().to_string()).collect();
+            return Err(Error::Shape {
+                table,
+                reason: format!(
+                    "columns are ({}), {} row versions",
+                    given.join(", "),
+                    versions.len()
+                ),
+            });
+        }
+        if n == 0 {
+            return Ok(());
+        }
+        self.check_not_null(table, &def, &rows)?;
+        self.check_unique(table, &def, &rows).await?;
+        let mut columns = rows.columns().to_vec();
+        columns.push(Arc::new(versions));
+        let batch = RecordBatch::try_new(schema, columns)?;
+        self.note_write(table, &def);
+        self.work.overlay.append(table, def.schema_version, batch)?;
+        let large = self.work.overlay.table(table).is_some_and(|t| {
+            t.rows() as usize >= self.engine.config.bulk_rows
+                || t.bytes() >= self.engine.config.bulk_bytes
+        });
+        if large {
+            self.spill(table, &def).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the current versions of rows: a DELETE, or the old versions of an UPDATE, which come
+    /// before the new ones so that their keys are free. A row given twice, or ended by this
+    /// transaction before, counts once.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`].
+    pub fn end_rows(&mut self, table: Oid, rows: &[RowRef]) -> EngineResult<u64> {
+        let def = self.table_def(table)?;
+        self.note_write(table, &def);
+        Ok(rows.iter().filter(|row| self.work.overlay.end(table, **row)).count() as u64)
+    }
+
+    /// Where a later [`Transaction::rollback_to`] goes back to.
+    pub fn savepoint(&self) -> Savepoint {
+        Savepoint(self.work.clone())
+    }
+
+    /// Undoes everything after the savepoint.
+    pub fn rollback_to(&mut self, savepoint: &Savepoint) {
+        let undone = mem::replace(&mut self.work, savepoint.0.clone());
+        let kept: HashSet<SegmentId> = own_segments(&self.work).map(|s| s.id).collect();
+        self.engine.discard(own_segments(&undone).filter(|s| !kept.contains(&s.id)).collect());
+        if self.work.changes.is_empty() {
+            self.definitions_at = None;
+        }
+        self.objects = Arc::clone(&self.engine.state.read().objects);
+        self.replay_definitions();
+    }
+
+    /// Whether there is anything to commit.
+    pub fn has_writes(&self) -> bool {
+        !self.work.changes.is_empty() || !self.work.writes.is_empty()
+    }
+
+    /// Commits and waits until the commit is durable and every later transaction sees it. Gives
+    /// its instant, or `None` when nothing was written. Dropping the future after its first poll
+    /// does not withdraw the commit.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], [`Error::UniqueViolation`] and [`Error::NameTaken`] against
+    /// transactions that committed first; [`Error::OutcomeUnknown`] when the log failed. After
+    /// every error but that one nothing was written.
+    pub async fn commit(mut self, meta: CommitMeta) -> EngineResult<Option<CommitTs>> {
+        if !self.has_writes() {
+            return Ok(None);
+        }
+        self.engine.wait_for_memory().await?;
+        let (writes, tables) = self.table_writes()?;
+        if writes.is_empty() && self.work.changes.is_empty() {
+            // Rows came and went again.
+            return Ok(None);
+        }
+        let changes = self.work.changes.clone();
+        let definitions_at = self.definitions_at.unwrap_or(self.read_ts);
+        let overlay = self.work.overlay.clone();
+        let commit = Commit { ts: CommitTs::ZERO, meta, changes, writes };
+        // From here on the segments may be the log's, also when this future is dropped.
+        let work = mem::take(&mut self.work);
+        let result = self
+            .engine
+            .sequencer
+            .commit(|reply| Request { commit, tables, overlay, definitions_at, reply })
+            .await;
+        match result {
+            Ok(ts) => Ok(Some(ts)),
+            Err(error) => {
+                if refused(&error) {
+                    self.work = work;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub fn rollback(self) {
+        drop(self);
+    }
+
+    /// Lays own definitions over the catalog that was just taken.
+    fn replay_definitions(&mut self) {
+        if !self.work.changes.is_empty() {
+            let objects = Arc::make_mut(&mut self.objects);
+            self.work.changes.iter().for_each(|change| apply_change(objects, change));
+        }
+    }
+
+    fn note_write(&mut self, table: Oid, def: &TableDef) {
+        let read_ts = self.read_ts;
+        let writes = self.work.writes.entry(table).or_insert_with(|| TableWrites {
+            seen_at: read_ts,
+            schema_version: def.schema_version,
+            keys_checked_at: None,
+            spilled_keys: BTreeMap::new(),
+        });
+        writes.schema_version = def.schema_version;
+    }
+
+    fn check_not_null(&self, table: Oid, def: &TableDef, rows: &RecordBatch) -> EngineResult<()> {
+        for (column, array) in def.columns.iter().zip(rows.columns()) {
+            if !column.not_null || array.null_count() == 0 {
+                continue;
+            }
+            let row = (0..array.len()).find(|&i| array.is_null(i)).unwrap_or_default();
+            let (schema, name) = self.names(table);
+            return Err(Error::NotNullViolation {
+                schema,
+                table: name,
+                column: column.name.clone(),
+                detail: keys::failing_row_sentence(rows, row),
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks new rows against each other and against all that the transaction sees. What was
+    /// committed since is checked at the commit.
+    async fn check_unique(
+        &mut self,
+        table: Oid,
+        def: &Arc<TableDef>,
+        rows: &RecordBatch,
+    ) -> EngineResult<()> {
+        let store = self.engine.store.table_or_empty(table, def);
+        let mut checked = false;
+        for (constraint, name, columns) in def.unique_keys() {
+            checked = true;
+            let batch = keys::project(def, columns, rows)?;
+            let mut taken = keys::first_duplicate(&batch)?;
+            if taken.is_none() {
+                let overlay = &self.work.overlay;
+                let key = KeySpec::of_constraint(table, def, constraint)?;
+                let at = self.read_ts;
+                let found = find_live_keys(&store, overlay, def, &key, &batch, at).await?;
+                taken = found.iter().position(Option::is_some);
+            }
+            if let Some(row) = taken {
+                let (schema, table) = self.names(table);
+                return Err(Error::UniqueViolation {
+                    schema,
+                    table,
+                    constraint: name.to_owned(),
+                    detail: keys::exists_sentence(&batch, row),
+                });
+            }
+        }
+        if checked {
+            self.note_write(table, def);
+            if let Some(writes) = self.work.writes.get_mut(&table) {
+                // The earliest look counts.
+                writes.keys_checked_at.get_or_insert(self.read_ts);
+            }
+        }
+        Ok(())
+    }
+
+    /// Own rows of a table that stand in memory and are current, in the table's columns and
+    /// `_ov`.
+    fn local_rows(&self, table: Oid, def: &TableDef) -> EngineResult<Option<RecordBatch>> {
+        let Some(overlay) = self.work.overlay.table(table) else { return Ok(None) };
+        if overlay.rows() == 0 {
+            return Ok(None);
+        }
+        let batches = overlay.batches();
+        let schema = batches.first().map_or_else(|| rows_schema(def), |b| b.schema());
+        let rows = concat_batches(&schema, &batches)?;
+        let rows = match overlay.ends().get(&SegmentId::LOCAL) {
+            None => rows,
+            Some(ended) => {
+                let live: BooleanArray =
+                    (0..rows.num_rows() as u32).map(|p| Some(!ended.contains(p))).collect();
+                filter_record_batch(&rows, &live)?
+            }
+        };
+        Ok((rows.num_rows() > 0).then_some(rows))
+    }
+
+    /// Replaces own rows in memory by others (or by none), keeping segments and row ends.
+    fn replace_local(
+        &mut self,
+        table: Oid,
+        schema_version: u32,
+        rows: Option<RecordBatch>,
+    ) -> EngineResult<()> {
+        let Some(before) = self.work.overlay.table(table).cloned() else { return Ok(()) };
+        let overlay = &mut self.work.overlay;
+        overlay.remove(table);
+        for meta in before.segments() {
+            overlay.add_segment(table, SegmentMeta::clone(&meta));
+        }
+        for (&segment, positions) in before.ends() {
+            if segment != SegmentId::LOCAL {
+                for position in positions {
+                    overlay.end(table, RowRef { segment, position });
+                }
+            }
+        }
+        if let Some(rows) = rows {
+            overlay.append(table, schema_version, rows)?;
+        }
+        Ok(())
+    }
+
+    /// Writes own rows of a table to a segment, so that memory stays bounded.
+    async fn spill(&mut self, table: Oid, def: &Arc<TableDef>) -> EngineResult<()> {
+        let Some(rows) = self.local_rows(table, def)? else {
+            return self.replace_local(table, def.schema_version, None);
+        };
+        let mut writer = self.engine.store.new_segment_writer(table, def)?;
+        let mut segments = writer.write(&rows).await?;
+        segments.extend(writer.finish().await?);
+        if let Some(writes) = self.work.writes.get_mut(&table) {
+            for (constraint, _, columns) in def.unique_keys() {
+                // Cut loose from the rows, whose memory is to be freed.
+                let batch = keys::compact(&keys::project(def, columns, &rows)?)?;
+                writes.spilled_keys.entry(constraint).or_default().push(batch);
+            }
+        }
+        self.replace_local(table, def.schema_version, None)?;
+        segments.into_iter().for_each(|meta| self.work.overlay.add_segment(table, meta));
+        Ok(())
+    }
+
+    /// Casts own rows in memory to the table's new shape. Rows in segments keep theirs.
+    fn reshape(&mut self, table: Oid, after: &TableDef) -> EngineResult<()> {
+        let Some(writes) = self.work.writes.get(&table) else { return Ok(()) };
+        if writes.schema_version == after.schema_version {
+            return Ok(());
+        }
+        let before = self.table_def(table)?;
+        let rows = self.local_rows(table, &before)?;
+        let rows = match rows {
+            None => None,
+            Some(rows) => {
+                let n = rows.num_rows();
+                let mut columns: Vec<ArrayRef> = Vec::with_capacity(after.columns.len() + 1);
+                for column in &after.columns {
+                    let ty = column.ty.arrow();
+                    let place = before.columns.iter().position(|c| c.id == column.id);
+                    columns.push(match place {
+                        Some(place) => cast(rows.column(place), &ty)?,
+                        None if column.missing.is_some() || column.not_null => {
+                            return Err(Error::Unsupported(
+                                "ADD COLUMN with a default or NOT NULL to a table that the same \
+                                 transaction wrote to"
+                                    .to_owned(),
+                            ));
+                        }
+                        None => new_null_array(&ty, n),
+                    });
+                }
+                columns.push(Arc::clone(rows.column(before.columns.len())));
+                Some(RecordBatch::try_new(rows_schema(after), columns)?)
+            }
+        };
+        self.replace_local(table, after.schema_version, rows)?;
+        if let Some(writes) = self.work.writes.get_mut(&table) {
+            writes.schema_version = after.schema_version;
+        }
+        Ok(())
+    }
+
+    /// Everything written to tables: as the log takes it, and as the sequencer checks it.
+    fn table_writes(&self) -> EngineResult<(Vec<TableWrite>, Vec<TableCheck>)> {
+        let mut writes = Vec::new();
+        let mut checks = Vec::new();
+        for (&table, written) in &self.work.writes {
+            let Some(overlay) = self.work.overlay.table(table) else { continue };
+            let def = self.table_def(table)?;
+            let rows = self.local_rows(table, &def)?;
+            let segments: Vec<SegmentMeta> =
+                overlay.segments().iter().map(|s| SegmentMeta::clone(s)).collect();
+            let own: HashSet<SegmentId> = segments.iter().map(|s| s.id).collect();
+            let ends: Vec<RowEnds> = overlay
+                .ends()
+                .iter()
+                .filter(|(segment, positions)| {
+                    **segment != SegmentId::LOCAL && !positions.is_empty()
+                })
+                .map(|(&segment, positions)| RowEnds { segment, positions: positions.clone() })
+                .collect();
+            if rows.is_none() && segments.is_empty() && ends.is_empty() {
+                continue;
+            }
+            let (schema, name) = self.names(table);
+            checks.push(TableCheck {
+                table,
+                schema,
+                name,
+                seen_at: written.seen_at,
+                keys: self.key_checks(&def, written, rows.as_ref())?,
+                ends: ends.iter().filter(|e| !is_own(e.segment, &own)).cloned().collect(),
+                def: Arc::clone(&def),
+            });
+            let row_count = rows.as_ref().map_or(0, RecordBatch::num_rows) as u32;
+            let rows = match rows {
+                None => bytes::Bytes::new(),
+                Some(rows) => chronos_storage::encode_rows(&rows)?,
+            };
+            let schema_version = def.schema_version;
+            writes.push(TableWrite { table, schema_version, rows, row_count, segments, ends });
+        }
+        Ok((writes, checks))
+    }
+
+    fn key_checks(
+        &self,
+        def: &Arc<TableDef>,
+        written: &TableWrites,
+        rows: Option<&RecordBatch>,
+    ) -> EngineResult<Vec<KeyCheck>> {
+        let Some(checked_at) = written.keys_checked_at else { return Ok(Vec::new()) };
+        let mut checks = Vec::new();
+        for (constraint, name, columns) in def.unique_keys() {
+            let mut batches = written.spilled_keys.get(&constraint).cloned().unwrap_or_default();
+            if let Some(rows) = rows {
+                batches.push(keys::project(def, columns, rows)?);
+            }
+            let mut hashes = HashSet::new();
+            for batch in &batches {
+                hashes.extend(hash_key(batch.columns())?.into_iter().flatten());
+            }
+            if !hashes.is_empty() {
+                let writes = KeyWrites { constraint, name: name.to_owned(), checked_at, batches };
+                checks.push(KeyCheck { writes, hashes });
+            }
+        }
+        Ok(checks)
+    }
+
+    /// The names of a table and of its schema, for messages.
+    fn names(&self, table: Oid) -> (String, String) {
+        let at = self.objects_at();
+        let Some(object) = self.objects.get(table, at) else {
+            return (String::new(), table.to_string());
+        };
+        let schema = object.namespace.and_then(|oid| self.objects.get(oid, at));
+        (schema.map_or_else(String::new, |s| s.name.clone()), object.name.clone())
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        self.engine.discard(own_segments(&self.work).collect());
+    }
+}
+
+/// The segments that a transaction wrote ahead of its commit.
+fn own_segments(work: &Work) -> impl Iterator<Item = Arc<SegmentMeta>> {
+    work.overlay.tables().flat_map(|(_, table)| table.segments())
+}
+
+/// Whether a failed commit certainly did not reach the log.
+fn refused(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Conflict { .. }
+            | Error::UniqueViolation { .. }
+            | Error::NameTaken { .. }
+            | Error::ShuttingDown
+    )
+}
+
+fn apply_change(objects: &mut Objects, change: &ObjectChange) {
+    match &change.object {
+        Some(object) => objects.put(change.oid, object.clone(), CommitTs::MAX),
+        None => objects.end(change.oid, CommitTs::MAX),
+    }
+}
+
+fn table_def(objects: &Objects, oid: Oid, at: ReadTs) -> EngineResult<Arc<TableDef>> {
+    match objects.get(oid, at).map(|o| &o.relation) {
+        Some(Relation::Table(def)) => Ok(Arc::clone(def)),
+        _ => Err(Error::NoSuchTable { table: oid, at }),
+    }
+}
