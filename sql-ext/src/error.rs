@@ -13,8 +13,10 @@ pub enum Error {
     /// The text is not SQL.
     #[error("{message}")]
     Syntax {
-        /// What was expected and what was found.
+        /// What was found.
         message: String,
+        /// What was expected.
+        detail: Option<String>,
         /// Where, in characters from 1 in the query string.
         position: Option<usize>,
     },
@@ -90,7 +92,7 @@ impl Error {
     /// More about it, in sentences.
     pub fn detail(&self) -> Option<&str> {
         match self {
-            Error::Postgres { detail, .. } => detail.as_deref(),
+            Error::Postgres { detail, .. } | Error::Syntax { detail, .. } => detail.as_deref(),
             _ => None,
         }
     }

@@ -1,0 +1,336 @@
+//! Gives the clauses of time travel to the table references of the syntax tree.
+//!
+//! A reference with a clause becomes the call `t(_chronos_time => 'as_of', instant)`, which is
+//! ordinary SQL for the parser and for whoever prints the tree (a view's text), and which
+//! DataFusion refuses by itself: a clause that nobody handles is an error.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    self, Expr, FromTable, FunctionArg, FunctionArgExpr, FunctionArgOperator, Ident, ObjectName,
+    ObjectNamePart, Query, TableFactor, TableFunctionArgs, TableWithJoins, Value, VisitMut,
+    VisitorMut,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Location;
+
+use super::source::Source;
+use crate::error::{Error, Result};
+
+/// The name of the argument that makes a table reference one with a clause of time travel.
+pub(crate) const TIME_ARGUMENT: &str = "_chronos_time";
+
+/// A clause of time travel, its instants not evaluated yet.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum TimeClause {
+    /// `AS OF t`
+    AsOf(Expr),
+    /// `AS OF SYSTEM TIME t`: text may be an interval, counted from now.
+    AsOfRelative(Expr),
+    /// `VERSION AS OF n`
+    Version(Expr),
+    /// `FROM a TO b`
+    FromTo(Expr, Expr),
+    /// `BETWEEN a AND b`
+    Between(Expr, Expr),
+    /// `CONTAINED IN (a, b)`
+    ContainedIn(Expr, Expr),
+    /// `ALL`
+    All,
+}
+
+impl TimeClause {
+    /// The arguments that stand for it in the syntax tree.
+    fn arguments(self) -> Vec<FunctionArg> {
+        let (kind, values) = match self {
+            TimeClause::AsOf(t) => ("as_of", vec![t]),
+            TimeClause::AsOfRelative(t) => ("as_of_relative", vec![t]),
+            TimeClause::Version(n) => ("version", vec![n]),
+            TimeClause::FromTo(a, b) => ("from_to", vec![a, b]),
+            TimeClause::Between(a, b) => ("between", vec![a, b]),
+            TimeClause::ContainedIn(a, b) => ("contained_in", vec![a, b]),
+            TimeClause::All => ("all", vec![]),
+        };
+        let kind = FunctionArg::Named {
+            name: Ident::new(TIME_ARGUMENT),
+            arg: FunctionArgExpr::Expr(Expr::value(Value::SingleQuotedString(kind.into()))),
+            operator: FunctionArgOperator::RightArrow,
+        };
+        let values = values.into_iter().map(|v| FunctionArg::Unnamed(FunctionArgExpr::Expr(v)));
+        std::iter::once(kind).chain(values).collect()
+    }
+
+    /// Reads the arguments of a table reference; `None` when they are an ordinary call's.
+    pub(crate) fn of_arguments(arguments: &[FunctionArg]) -> Result<Option<TimeClause>> {
+        let Some(FunctionArg::Named { name, arg, .. }) = arguments.first() else {
+            return Ok(None);
+        };
+        if name.value != TIME_ARGUMENT {
+            return Ok(None);
+        }
+        let kind = match arg {
+            FunctionArgExpr::Expr(Expr::Value(v)) => match &v.value {
+                Value::SingleQuotedString(kind) => kind.as_str(),
+                _ => "",
+            },
+            _ => "",
+        };
+        let mut values = Vec::new();
+        for argument in &arguments[1..] {
+            match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => values.push(expr.clone()),
+                other => return Err(malformed(&other.to_string())),
+            }
+        }
+        let mut values = values.into_iter();
+        let clause = match (kind, values.next(), values.next(), values.next()) {
+            ("as_of", Some(t), None, None) => TimeClause::AsOf(t),
+            ("as_of_relative", Some(t), None, None) => TimeClause::AsOfRelative(t),
+            ("version", Some(n), None, None) => TimeClause::Version(n),
+            ("from_to", Some(a), Some(b), None) => TimeClause::FromTo(a, b),
+            ("between", Some(a), Some(b), None) => TimeClause::Between(a, b),
+            ("contained_in", Some(a), Some(b), None) => TimeClause::ContainedIn(a, b),
+            ("all", None, None, None) => TimeClause::All,
+            _ => return Err(malformed(kind)),
+        };
+        Ok(Some(clause))
+    }
+}
+
+fn malformed(what: &str) -> Error {
+    Error::postgres("42601", format!("malformed clause of time travel: {what}"))
+}
+
+/// Takes the clause off a table reference, which becomes an ordinary one.
+pub(crate) fn take_time_clause(factor: &mut TableFactor) -> Result<Option<TimeClause>> {
+    if let TableFactor::Table { args, .. } = factor
+        && let Some(arguments) = args
+        && let Some(clause) = TimeClause::of_arguments(&arguments.args)?
+    {
+        *args = None;
+        return Ok(Some(clause));
+    }
+    Ok(None)
+}
+
+fn put_time_clause(factor: &mut TableFactor, clause: TimeClause) {
+    if let TableFactor::Table { args, .. } = factor {
+        *args = Some(TableFunctionArgs { args: clause.arguments(), settings: None });
+    }
+}
+
+/// Gives every clause to its table reference. A clause of a derived table, and one for the whole
+/// statement, goes to every reference inside that has none of its own.
+pub(super) fn attach(
+    source: &Source<'_>,
+    statement: &mut ast::Statement,
+    clauses: Vec<(Location, TimeClause)>,
+    whole: Option<TimeClause>,
+) -> Result<()> {
+    let mut attacher = Attacher { clauses };
+    if let ControlFlow::Break(error) = statement.visit(&mut attacher) {
+        return Err(*error);
+    }
+    if let Some((location, _)) = attacher.clauses.first() {
+        return Err(Error::Syntax {
+            message: "a clause of time travel must follow a table reference".into(),
+            detail: None,
+            position: Some(source.characters(*location) + 1),
+        });
+    }
+    if let Some(clause) = whole {
+        if let ast::Statement::Update(_) | ast::Statement::Delete(_) | ast::Statement::Merge(_) =
+            statement
+        {
+            return Err(read_only());
+        }
+        if let ControlFlow::Break(error) = statement.visit(&mut Spread { clause }) {
+            return Err(*error);
+        }
+    }
+    refuse_past_targets(statement)
+}
+
+/// Nothing writes into the past.
+fn refuse_past_targets(statement: &ast::Statement) -> Result<()> {
+    let targets: Vec<&TableWithJoins> = match statement {
+        ast::Statement::Update(update) => vec![&update.table],
+        ast::Statement::Delete(delete) => match &delete.from {
+            FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables) => {
+                tables.iter().collect()
+            }
+        },
+        ast::Statement::Merge(merge) => return refuse_past_target(&merge.table),
+        _ => vec![],
+    };
+    targets.into_iter().try_for_each(|target| refuse_past_target(&target.relation))
+}
+
+fn refuse_past_target(target: &TableFactor) -> Result<()> {
+    match take_time_clause(&mut target.clone())? {
+        Some(_) => Err(read_only()),
+        None => Ok(()),
+    }
+}
+
+fn read_only() -> Error {
+    Error::Postgres {
+        code: "25006",
+        message: "cannot write at a past instant".into(),
+        detail: None,
+        hint: Some("Read the past in a subquery and write to the table as it is now.".into()),
+    }
+}
+
+struct Attacher {
+    clauses: Vec<(Location, TimeClause)>,
+}
+
+impl Attacher {
+    fn take(&mut self, names: [Option<&Ident>; 2]) -> Result<Option<TimeClause>> {
+        let mut found = None;
+        for name in names.into_iter().flatten() {
+            while let Some(i) = self.clauses.iter().position(|(at, _)| *at == name.span.start) {
+                if found.is_some() {
+                    return Err(Error::postgres(
+                        "42601",
+                        format!("\"{}\" has two clauses of time travel", name.value),
+                    ));
+                }
+                found = Some(self.clauses.remove(i).1);
+            }
+        }
+        Ok(found)
+    }
+
+    fn attach(&mut self, factor: &mut TableFactor) -> Result<()> {
+        if let Some(clause) = as_of_function(factor)? {
+            put_time_clause(factor, clause);
+        }
+        let alias_name = |alias: &Option<ast::TableAlias>| alias.as_ref().map(|a| a.name.clone());
+        match factor {
+            TableFactor::Table { name, alias, args, .. } => {
+                let alias = alias_name(alias);
+                let last = name.0.last().and_then(ObjectNamePart::as_ident).cloned();
+                let written = self.take([last.as_ref(), alias.as_ref()])?;
+                let quoted = if args.is_none() { instant_in_name(name) } else { None };
+                match (written, args.is_some()) {
+                    (Some(_), true) => Err(Error::Unsupported(format!(
+                        "time travel on the result of function {name}"
+                    ))),
+                    (Some(clause), false) => {
+                        put_time_clause(factor, clause);
+                        Ok(())
+                    }
+                    (None, _) => {
+                        if let Some((bare, clause)) = quoted {
+                            if let TableFactor::Table { name, .. } = factor {
+                                *name = bare;
+                            }
+                            put_time_clause(factor, clause);
+                        }
+                        Ok(())
+                    }
+                }
+            }
+            TableFactor::Derived { alias, subquery, .. } => {
+                let alias = alias_name(alias);
+                match self.take([alias.as_ref(), None])? {
+                    Some(clause) => spread(subquery.as_mut(), clause),
+                    None => Ok(()),
+                }
+            }
+            TableFactor::NestedJoin { alias, table_with_joins } => {
+                let alias = alias_name(alias);
+                match self.take([alias.as_ref(), None])? {
+                    Some(clause) => spread(table_with_joins.as_mut(), clause),
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl VisitorMut for Attacher {
+    type Break = Box<Error>;
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Box<Error>> {
+        match self.attach(factor) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(Box::new(error)),
+        }
+    }
+}
+
+fn spread<T: VisitMut>(tree: &mut T, clause: TimeClause) -> Result<()> {
+    match tree.visit(&mut Spread { clause }) {
+        ControlFlow::Break(error) => Err(*error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// Gives every table reference in a query that has no clause this one.
+pub(crate) fn spread_over(query: &mut Query, clause: &TimeClause) -> Result<()> {
+    spread(query, clause.clone())
+}
+
+struct Spread {
+    clause: TimeClause,
+}
+
+impl VisitorMut for Spread {
+    type Break = Box<Error>;
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Box<Error>> {
+        if let TableFactor::Table { args: None, .. } = factor {
+            put_time_clause(factor, self.clause.clone());
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `as_of('t', instant)`: makes it a reference to `t` and gives the clause.
+fn as_of_function(factor: &mut TableFactor) -> Result<Option<TimeClause>> {
+    let TableFactor::Table { name, args: Some(arguments), .. } = factor else {
+        return Ok(None);
+    };
+    let is_as_of = matches!(name.0.as_slice(), [part]
+        if part.as_ident().is_some_and(|i| i.value.eq_ignore_ascii_case("as_of")));
+    if !is_as_of {
+        return Ok(None);
+    }
+    let [
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(table))),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(instant)),
+    ] = arguments.args.as_slice()
+    else {
+        return Err(Error::postgres("42883", "as_of takes a table's name and an instant"));
+    };
+    let Value::SingleQuotedString(table) = &table.value else {
+        return Err(Error::postgres("42883", "as_of takes a table's name as a text literal"));
+    };
+    let instant = instant.clone();
+    let table = Parser::new(&PostgreSqlDialect {})
+        .try_with_sql(table)
+        .and_then(|mut parser| parser.parse_object_name(false))
+        .map_err(|_| Error::postgres("42602", format!("invalid name \"{table}\"")))?;
+    *name = table;
+    Ok(Some(TimeClause::AsOf(instant)))
+}
+
+/// `"t@2026-11-20"`: the table's name and the clause.
+fn instant_in_name(name: &ObjectName) -> Option<(ObjectName, TimeClause)> {
+    let last = name.0.last()?.as_ident()?;
+    last.quote_style?;
+    let (table, instant) = last.value.split_once('@')?;
+    if table.is_empty() || !instant.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
+        return None;
+    }
+    let mut bare = name.clone();
+    *bare.0.last_mut()? =
+        ObjectNamePart::Identifier(Ident { value: table.to_owned(), ..last.clone() });
+    let instant = Expr::value(Value::SingleQuotedString(instant.to_owned()));
+    Some((bare, TimeClause::AsOfRelative(instant)))
+}

@@ -1,0 +1,326 @@
+//! Takes the clauses of time travel out of the tokens of a statement.
+//!
+//! ```text
+//! FROM flights f FOR SYSTEM_TIME AS OF $1 JOIN …      anchor: the token before, f
+//! FROM (SELECT …) AS OF $1 d                          anchor: the alias after, d
+//! ```
+//!
+//! The anchor is the place of the table's name or alias; identifiers keep their place through the
+//! parser, so [`super::attach`] finds the reference again. What remains is ordinary PostgreSQL.
+
+use datafusion::sql::sqlparser::ast::{Expr, Ident};
+use datafusion::sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word};
+
+use super::attach::TimeClause;
+use super::source::Source;
+use super::{begins, is_word, parser};
+use crate::error::{Error, Result};
+
+/// A statement without its clauses of time travel, and the clauses.
+pub(super) struct Extracted {
+    pub(super) tokens: Vec<TokenWithSpan>,
+    /// Each with the place of the name or alias of its table reference.
+    pub(super) clauses: Vec<(Location, TimeClause)>,
+    /// `AS OF SYSTEM TIME`, for the whole statement.
+    pub(super) whole: Option<TimeClause>,
+}
+
+/// Where a bracket level stands.
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    /// Before FROM, where a FROM begins table references: after SELECT, DELETE or UPDATE … SET.
+    BeforeFrom,
+    /// Among table references.
+    From,
+    /// Elsewhere.
+    Other,
+}
+
+pub(super) fn extract(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Extracted> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut clauses = Vec::new();
+    let mut whole: Option<TimeClause> = None;
+    let mut levels = vec![Part::Other];
+    let mut i = 0;
+    while i < tokens.len() {
+        let rest = &tokens[i..];
+        let part = levels.last().copied().unwrap_or(Part::Other);
+        if begins(rest, &["AS", "OF", "SYSTEM", "TIME"]) {
+            if levels.len() > 1 {
+                return Err(Error::Unsupported(
+                    "AS OF SYSTEM TIME inside a subquery (it is for the whole statement; FOR \
+                     SYSTEM_TIME AS OF is for one table)"
+                        .into(),
+                ));
+            }
+            if whole.is_some() {
+                return Err(source.syntax(&tokens[i], "AS OF SYSTEM TIME is given twice"));
+            }
+            let (expr, used) = expression(source, &rest[4..])?;
+            whole = Some(TimeClause::AsOfRelative(expr));
+            i += 4 + used;
+            continue;
+        }
+        if let Some((clause, used)) = clause(source, rest, part, out.last())? {
+            let mut next = i + used;
+            let anchor = anchor(&mut out, tokens, &mut next, &tokens[i]);
+            clauses.push((anchor, clause));
+            i = next;
+            continue;
+        }
+        match &tokens[i].token {
+            // A bracket among table references may hold a join; anything in it that is not
+            // begins with SELECT, WITH or VALUES, or is a list of names.
+            Token::LParen => levels.push(if part == Part::From && !is_call(out.last()) {
+                Part::From
+            } else {
+                Part::Other
+            }),
+            Token::RParen if levels.len() > 1 => {
+                levels.pop();
+            }
+            Token::Word(word) if word.quote_style.is_none() => {
+                if let Some(level) = levels.last_mut() {
+                    *level = part_after(word, *level, out.last());
+                }
+            }
+            _ => {}
+        }
+        out.push(tokens[i].clone());
+        i += 1;
+    }
+    Ok(Extracted { tokens: out, clauses, whole })
+}
+
+fn part_after(word: &Word, part: Part, before: Option<&TokenWithSpan>) -> Part {
+    match word.value.to_ascii_uppercase().as_str() {
+        "SELECT" | "DELETE" => Part::BeforeFrom,
+        "UPDATE" if !is_word(before, "FOR") && !is_word(before, "ON") && !is_word(before, "DO") => {
+            Part::From
+        }
+        "SET" => Part::BeforeFrom,
+        "FROM" if part == Part::BeforeFrom && !is_word(before, "DISTINCT") => Part::From,
+        "JOIN" => Part::From,
+        // DELETE … USING names tables; JOIN … USING is followed by a bracket of names.
+        "WHERE" | "GROUP" | "HAVING" | "ORDER" | "LIMIT" | "OFFSET" | "FETCH" | "WINDOW"
+        | "UNION" | "EXCEPT" | "INTERSECT" | "RETURNING" | "ON" | "VALUES" => {
+            if part == Part::From { Part::Other } else { part }
+        }
+        _ => part,
+    }
+}
+
+/// Whether a bracket after this token holds arguments or names.
+fn is_call(before: Option<&TokenWithSpan>) -> bool {
+    const NOT_NAMES: [&str; 6] = ["FROM", "JOIN", "LATERAL", "AS", "ONLY", "UPDATE"];
+    match before.map(|t| &t.token) {
+        Some(Token::Word(_)) => !NOT_NAMES.iter().any(|word| is_word(before, word)),
+        _ => false,
+    }
+}
+
+/// The clause that the tokens begin with, and how many of them it takes.
+fn clause(
+    source: &Source<'_>,
+    tokens: &[TokenWithSpan],
+    part: Part,
+    before: Option<&TokenWithSpan>,
+) -> Result<Option<(TimeClause, usize)>> {
+    if begins(tokens, &["FOR", "SYSTEM_TIME"]) {
+        return system_time(source, tokens).map(Some);
+    }
+    let (kind, words) = if begins(tokens, &["FOR", "TIMESTAMP", "AS", "OF"]) {
+        ("TIMESTAMP", 4)
+    } else if begins(tokens, &["FOR", "VERSION", "AS", "OF"]) {
+        ("VERSION", 4)
+    } else if part != Part::From || !ends_reference(before) {
+        return Ok(None);
+    } else if begins(tokens, &["TIMESTAMP", "AS", "OF"]) {
+        ("TIMESTAMP", 3)
+    } else if begins(tokens, &["VERSION", "AS", "OF"]) {
+        ("VERSION", 3)
+    } else if begins(tokens, &["AS", "OF"]) && begins_expression(tokens.get(2)) {
+        ("TIMESTAMP", 2)
+    } else {
+        return Ok(None);
+    };
+    let (expr, used) = expression(source, &tokens[words..])?;
+    let clause = if kind == "VERSION" { TimeClause::Version(expr) } else { TimeClause::AsOf(expr) };
+    Ok(Some((clause, words + used)))
+}
+
+/// `FOR SYSTEM_TIME …`
+fn system_time(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<(TimeClause, usize)> {
+    let rest = &tokens[2..];
+    if begins(rest, &["AS", "OF"]) {
+        let (expr, used) = expression(source, &rest[2..])?;
+        return Ok((TimeClause::AsOf(expr), 4 + used));
+    }
+    if begins(rest, &["ALL"]) {
+        return Ok((TimeClause::All, 3));
+    }
+    if begins(rest, &["FROM"]) {
+        let (low, high, used) = bounds(source, &rest[1..], "TO")?;
+        return Ok((TimeClause::FromTo(low, high), 3 + used));
+    }
+    if begins(rest, &["BETWEEN"]) {
+        let (low, high, used) = bounds(source, &rest[1..], "AND")?;
+        return Ok((TimeClause::Between(low, high), 3 + used));
+    }
+    if begins(rest, &["CONTAINED", "IN"]) {
+        let inner = &rest[2..];
+        if inner.first().map(|t| &t.token) != Some(&Token::LParen) {
+            return Err(unexpected(source, inner.first()));
+        }
+        let mut parser = parser(&inner[1..]);
+        let mut read = |end: Token| -> Result<Expr> {
+            let expr = parser.parse_expr().map_err(|error| source.parser_error(error))?;
+            let next = parser.next_token();
+            if next.token == end { Ok(expr) } else { Err(source.unexpected(&next)) }
+        };
+        let low = read(Token::Comma)?;
+        let high = read(Token::RParen)?;
+        return Ok((TimeClause::ContainedIn(low, high), 5 + parser.index()));
+    }
+    Err(unexpected(source, rest.first()))
+}
+
+fn unexpected(source: &Source<'_>, token: Option<&TokenWithSpan>) -> Error {
+    match token {
+        Some(token) => source.unexpected(token),
+        None => source.unexpected(&TokenWithSpan::wrap(Token::EOF)),
+    }
+}
+
+/// Two bounds with a word between them.
+fn bounds(
+    source: &Source<'_>,
+    tokens: &[TokenWithSpan],
+    word: &str,
+) -> Result<(Expr, Expr, usize)> {
+    let (low, used) = expression(source, tokens)?;
+    if !is_word(tokens.get(used), word) {
+        return Err(unexpected(source, tokens.get(used)));
+    }
+    let (high, more) = expression(source, &tokens[used + 1..])?;
+    Ok((low, high, used + 1 + more))
+}
+
+/// One expression at the start of the tokens, without AND, OR and comparisons on its outside
+/// (the AND of BETWEEN, and an ON condition, must not be taken for a part of it).
+fn expression(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<(Expr, usize)> {
+    // The expression ends at the latest where its bracket does.
+    let mut parser = parser(tokens);
+    let precedence = PostgreSqlDialect {}.prec_value(Precedence::Between);
+    let expr = parser.parse_subexpr(precedence).map_err(|error| source.parser_error(error))?;
+    Ok((expr, parser.index()))
+}
+
+/// Whether a token can be the last of a table reference: a name, an alias or a bracket.
+fn ends_reference(token: Option<&TokenWithSpan>) -> bool {
+    const NOT_NAMES: [&str; 12] = [
+        "FROM", "JOIN", "LATERAL", "AS", "ONLY", "UPDATE", "INNER", "LEFT", "RIGHT", "FULL",
+        "CROSS", "NATURAL",
+    ];
+    match token.map(|t| &t.token) {
+        Some(Token::Word(_)) => !NOT_NAMES.iter().any(|word| is_word(token, word)),
+        Some(Token::RParen | Token::Mul) => true,
+        _ => false,
+    }
+}
+
+/// Whether a token can begin the instant of `AS OF`; otherwise `of` is an alias.
+fn begins_expression(token: Option<&TokenWithSpan>) -> bool {
+    const CLAUSES: [&str; 26] = [
+        "WHERE",
+        "GROUP",
+        "HAVING",
+        "ORDER",
+        "LIMIT",
+        "OFFSET",
+        "FETCH",
+        "WINDOW",
+        "UNION",
+        "EXCEPT",
+        "INTERSECT",
+        "RETURNING",
+        "ON",
+        "USING",
+        "JOIN",
+        "INNER",
+        "LEFT",
+        "RIGHT",
+        "FULL",
+        "CROSS",
+        "NATURAL",
+        "SET",
+        "FOR",
+        "TABLESAMPLE",
+        "AS",
+        "FROM",
+    ];
+    match token.map(|t| &t.token) {
+        None | Some(Token::Comma | Token::RParen | Token::EOF) => false,
+        Some(Token::Word(word)) if word.quote_style.is_none() => {
+            !CLAUSES.iter().any(|clause| word.value.eq_ignore_ascii_case(clause))
+        }
+        Some(_) => true,
+    }
+}
+
+/// The place of the name or alias that stands for the table reference of a clause: before it, or
+/// after it for a derived table. One without any gets an alias made up.
+fn anchor(
+    out: &mut Vec<TokenWithSpan>,
+    tokens: &[TokenWithSpan],
+    next: &mut usize,
+    clause: &TokenWithSpan,
+) -> Location {
+    if let Some(last) = out.last() {
+        match &last.token {
+            Token::Word(_) => return last.span.start,
+            Token::Mul if out.len() > 1 => return out[out.len() - 2].span.start,
+            Token::RParen => {
+                // An alias with column names, or a call: the name before the bracket.
+                if let Some(name) = before_bracket(out)
+                    && is_call(out.get(name))
+                {
+                    return out[name].span.start;
+                }
+            }
+            _ => {}
+        }
+    }
+    let alias = *next + usize::from(is_word(tokens.get(*next), "AS"));
+    match tokens.get(alias) {
+        Some(token) if matches!(&token.token, Token::Word(_)) && begins_expression(Some(token)) => {
+            out.extend_from_slice(&tokens[*next..=alias]);
+            *next = alias + 1;
+            token.span.start
+        }
+        _ => {
+            let ident = Ident::new(format!("_chronos_{}", clause.span.start.column));
+            out.push(TokenWithSpan::new(Token::make_word(&ident.value, Some('"')), clause.span));
+            clause.span.start
+        }
+    }
+}
+
+/// The index of the token before the bracket that ends the tokens.
+fn before_bracket(tokens: &[TokenWithSpan]) -> Option<usize> {
+    let mut depth = 0usize;
+    for (i, token) in tokens.iter().enumerate().rev() {
+        match token.token {
+            Token::RParen => depth += 1,
+            Token::LParen => {
+                depth -= 1;
+                if depth == 0 {
+                    return i.checked_sub(1);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}

@@ -1,0 +1,274 @@
+//! The statements that sqlparser lacks.
+
+use datafusion::sql::sqlparser::ast::{Expr, ObjectName};
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::source::Source;
+use super::{begins, expect_end, is_word, parser};
+use crate::error::Result;
+use crate::statement::{Extension, TransactionModes};
+
+/// The statement of ours that the tokens are, if they are one.
+pub(super) fn parse(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Option<Extension>> {
+    let is = |words: &[&str]| begins(tokens, words);
+    let mut cursor = Cursor { source, parser: parser(tokens) };
+    let extension = if is(&["VACUUM"]) {
+        cursor.skip(1);
+        vacuum(&mut cursor)?
+    } else if is(&["ANALYZE"]) || is(&["ANALYSE"]) {
+        cursor.skip(1);
+        cursor.word("VERBOSE");
+        Extension::Analyze { tables: cursor.tables()? }
+    } else if is(&["REINDEX"]) || is(&["CLUSTER"]) || is(&["CHECKPOINT"]) {
+        reorganize(&mut cursor, tokens)?
+    } else if is(&["BEGIN"]) || is(&["START", "TRANSACTION"]) || is(&["SET"]) {
+        match transaction(&mut cursor, tokens)? {
+            Some(extension) => extension,
+            None => return Ok(None),
+        }
+    } else if is(&["RESTORE", "TABLE"]) {
+        cursor.skip(2);
+        let table = cursor.name()?;
+        cursor.expect("TO")?;
+        // `TO TIMESTAMP '…'` is the type's literal as well as the word.
+        cursor.skip_timestamp();
+        let instant = cursor.expr()?;
+        let name = if cursor.word("AS") { Some(cursor.name()?) } else { None };
+        Extension::RestoreTable { table, instant, name }
+    } else if is(&["UNDROP", "TABLE"]) {
+        cursor.skip(2);
+        let table = cursor.name()?;
+        let instant = if cursor.word("AS") {
+            cursor.expect("OF")?;
+            Some(cursor.expr()?)
+        } else {
+            None
+        };
+        Extension::UndropTable { table, instant }
+    } else if is(&["ERASE", "FROM"]) {
+        cursor.skip(2);
+        let table = cursor.name()?;
+        let selection = if cursor.word("WHERE") { Some(cursor.expr()?) } else { None };
+        Extension::Erase { table, selection }
+    } else if is(&["DELETE", "HISTORY", "FROM"]) {
+        cursor.skip(3);
+        let table = cursor.name()?;
+        cursor.expect("BEFORE")?;
+        cursor.word("SYSTEM_TIME");
+        Extension::DeleteHistory { table, before: cursor.expr()? }
+    } else if let Some(what) = refused(tokens) {
+        return Ok(Some(Extension::Refused { what: what.into() }));
+    } else {
+        return Ok(None);
+    };
+    expect_end(source, &cursor.parser)?;
+    Ok(Some(extension))
+}
+
+/// Statements of PostgreSQL that are not here, by their first words.
+fn refused(tokens: &[TokenWithSpan]) -> Option<&'static str> {
+    const REFUSED: [&str; 16] = [
+        "PREPARE TRANSACTION",
+        "COMMIT PREPARED",
+        "ROLLBACK PREPARED",
+        "MOVE",
+        "DO",
+        "SECURITY LABEL",
+        "REASSIGN OWNED",
+        "DROP OWNED",
+        "REFRESH MATERIALIZED VIEW",
+        "IMPORT FOREIGN SCHEMA",
+        "ALTER SYSTEM",
+        "BACKUP",
+        "CREATE RULE",
+        "CREATE TABLESPACE",
+        "CREATE PUBLICATION",
+        "CREATE SUBSCRIPTION",
+    ];
+    REFUSED
+        .into_iter()
+        .find(|name| name.split(' ').enumerate().all(|(i, word)| is_word(tokens.get(i), word)))
+}
+
+fn vacuum(cursor: &mut Cursor<'_, '_>) -> Result<Extension> {
+    let mut analyze = false;
+    if cursor.parser.consume_token(&Token::LParen) {
+        loop {
+            let next = cursor.parser.next_token();
+            match &next.token {
+                Token::RParen => break,
+                Token::EOF => return Err(cursor.source.unexpected(&next)),
+                Token::Word(word) => analyze |= word.value.eq_ignore_ascii_case("analyze"),
+                _ => {}
+            }
+        }
+    } else {
+        for word in ["FULL", "FREEZE", "VERBOSE"] {
+            cursor.word(word);
+        }
+        analyze = cursor.word("ANALYZE");
+    }
+    Ok(Extension::Vacuum { analyze, tables: cursor.tables()? })
+}
+
+fn reorganize(cursor: &mut Cursor<'_, '_>, tokens: &[TokenWithSpan]) -> Result<Extension> {
+    let tag = if begins(tokens, &["REINDEX"]) {
+        "REINDEX"
+    } else if begins(tokens, &["CLUSTER"]) {
+        "CLUSTER"
+    } else {
+        "CHECKPOINT"
+    };
+    cursor.skip(1);
+    if cursor.parser.consume_token(&Token::LParen) {
+        while !matches!(cursor.parser.next_token().token, Token::RParen | Token::EOF) {}
+    }
+    for word in ["INDEX", "TABLE", "SCHEMA", "DATABASE", "SYSTEM", "CONCURRENTLY", "VERBOSE"] {
+        cursor.word(word);
+    }
+    let name = if cursor.at_end() { None } else { Some(cursor.name()?) };
+    if cursor.word("USING") {
+        cursor.name()?;
+    }
+    Ok(Extension::Reorganize { tag, name })
+}
+
+/// BEGIN and SET TRANSACTION, where they have what sqlparser does not know.
+fn transaction(cursor: &mut Cursor<'_, '_>, tokens: &[TokenWithSpan]) -> Result<Option<Extension>> {
+    let ours = tokens.windows(2).any(|pair| is_word(pair.get(1), "DEFERRABLE"))
+        || tokens.windows(4).any(|four| begins(four, &["AS", "OF", "SYSTEM", "TIME"]));
+    if !ours {
+        return Ok(None);
+    }
+    let kind = if begins(tokens, &["BEGIN"]) {
+        cursor.skip(1);
+        if !cursor.word("TRANSACTION") {
+            cursor.word("WORK");
+        }
+        0
+    } else if begins(tokens, &["START", "TRANSACTION"]) {
+        cursor.skip(2);
+        1
+    } else if begins(tokens, &["SET", "TRANSACTION"]) {
+        cursor.skip(2);
+        2
+    } else if begins(tokens, &["SET", "SESSION", "CHARACTERISTICS", "AS", "TRANSACTION"]) {
+        cursor.skip(5);
+        3
+    } else {
+        return Ok(None);
+    };
+    let mut modes = TransactionModes::default();
+    while !cursor.at_end() {
+        if cursor.word("ISOLATION") {
+            cursor.expect("LEVEL")?;
+            modes.isolation = Some(if cursor.word("SERIALIZABLE") {
+                "serializable"
+            } else if cursor.word("REPEATABLE") {
+                cursor.expect("READ")?;
+                "repeatable read"
+            } else {
+                cursor.expect("READ")?;
+                if cursor.word("COMMITTED") {
+                    "read committed"
+                } else {
+                    cursor.expect("UNCOMMITTED")?;
+                    "read uncommitted"
+                }
+            });
+        } else if cursor.word("READ") {
+            modes.read_only = Some(if cursor.word("ONLY") {
+                true
+            } else {
+                cursor.expect("WRITE")?;
+                false
+            });
+        } else if cursor.word("NOT") {
+            cursor.expect("DEFERRABLE")?;
+            modes.deferrable = Some(false);
+        } else if cursor.word("DEFERRABLE") {
+            modes.deferrable = Some(true);
+        } else {
+            cursor.expect("AS")?;
+            cursor.expect("OF")?;
+            cursor.expect("SYSTEM")?;
+            cursor.expect("TIME")?;
+            modes.as_of = Some(cursor.expr()?);
+        }
+        let _ = cursor.parser.consume_token(&Token::Comma);
+    }
+    Ok(Some(match kind {
+        0 | 1 => Extension::Begin { start: kind == 1, modes },
+        _ => Extension::SetTransaction { session: kind == 3, modes },
+    }))
+}
+
+struct Cursor<'a, 'b> {
+    source: &'b Source<'a>,
+    parser: Parser<'static>,
+}
+
+impl Cursor<'_, '_> {
+    fn skip(&mut self, count: usize) {
+        for _ in 0..count {
+            self.parser.advance_token();
+        }
+    }
+
+    /// Takes that unquoted word if it comes next.
+    fn word(&mut self, word: &str) -> bool {
+        let found = is_word(Some(&self.parser.peek_token()), word);
+        if found {
+            self.parser.advance_token();
+        }
+        found
+    }
+
+    fn expect(&mut self, word: &str) -> Result<()> {
+        if self.word(word) {
+            Ok(())
+        } else {
+            Err(self.source.unexpected(&self.parser.peek_token()))
+        }
+    }
+
+    fn at_end(&self) -> bool {
+        self.parser.peek_token().token == Token::EOF
+    }
+
+    fn name(&mut self) -> Result<ObjectName> {
+        self.parser.parse_object_name(false).map_err(|error| self.source.parser_error(error))
+    }
+
+    fn expr(&mut self) -> Result<Expr> {
+        self.parser.parse_expr().map_err(|error| self.source.parser_error(error))
+    }
+
+    /// Table names, each with an optional list of columns, to the end.
+    fn tables(&mut self) -> Result<Vec<ObjectName>> {
+        let mut tables = Vec::new();
+        if self.at_end() {
+            return Ok(tables);
+        }
+        loop {
+            tables.push(self.name()?);
+            if self.parser.consume_token(&Token::LParen) {
+                while !matches!(self.parser.next_token().token, Token::RParen | Token::EOF) {}
+            }
+            if !self.parser.consume_token(&Token::Comma) {
+                return Ok(tables);
+            }
+        }
+    }
+
+    /// Takes the word TIMESTAMP unless a literal of that type follows.
+    fn skip_timestamp(&mut self) {
+        let [first, second] = self.parser.peek_tokens();
+        let word = matches!(&first, Token::Word(w)
+            if w.quote_style.is_none() && w.value.eq_ignore_ascii_case("timestamp"));
+        if word && !matches!(second, Token::SingleQuotedString(_)) {
+            self.parser.advance_token();
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! From a query string to statements.
+//!
+//! ```text
+//! text ─ tokens ─ split at ';' ─┬─ a statement of ours ──────────────── Extension
+//!                               └─ take out clauses of time travel ─ sqlparser ─ attach them
+//! ```
+//!
+//! Invariants: every clause that was taken out is attached to exactly one table reference, or
+//! parsing fails; positions are those of the query string as the client sent it.
+
+mod attach;
+mod clauses;
+mod extensions;
+mod guard;
+mod source;
+
+#[cfg(test)]
+mod tests;
+
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::{Parser, ParserOptions};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use crate::error::Result;
+use crate::statement::{Statement, StatementKind};
+use source::Source;
+
+pub(crate) use attach::{TimeClause, spread_over, take_time_clause};
+use guard::NESTING_MAX;
+
+/// Splits and parses a query string.
+pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
+    let source = Source::new(sql);
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
+        .tokenize_with_location()
+        .map_err(|error| source.tokenizer_error(&error))?;
+    let tokens: Vec<TokenWithSpan> =
+        tokens.into_iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
+    tokens
+        .split(|t| t.token == Token::SemiColon)
+        .filter(|tokens| !tokens.is_empty())
+        .map(|tokens| parse_one(&source, tokens))
+        .collect()
+}
+
+fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement> {
+    guard::check(source, tokens)?;
+    let kind = match extensions::parse(source, tokens)? {
+        Some(extension) => StatementKind::Extension(extension),
+        None => {
+            let clauses::Extracted { tokens, clauses, whole } = clauses::extract(source, tokens)?;
+            let mut parser = parser(&tokens);
+            let mut statement =
+                parser.parse_statement().map_err(|error| source.parser_error(error))?;
+            expect_end(source, &parser)?;
+            attach::attach(source, &mut statement, clauses, whole)?;
+            StatementKind::Sql(Box::new(statement))
+        }
+    };
+    let (text, offset) = source.text(tokens);
+    Ok(Statement { kind, text: text.to_owned(), offset, parameter_count: parameters(tokens) })
+}
+
+/// The parser for a run of tokens, with PostgreSQL's dialect.
+fn parser(tokens: &[TokenWithSpan]) -> Parser<'static> {
+    Parser::new(&PostgreSqlDialect {})
+        .with_options(ParserOptions::new().with_unescape(true))
+        .with_recursion_limit(4 * NESTING_MAX)
+        .with_tokens_with_locations(tokens.to_vec())
+}
+
+fn expect_end(source: &Source<'_>, parser: &Parser<'_>) -> Result<()> {
+    let next = parser.peek_token();
+    if next.token == Token::EOF { Ok(()) } else { Err(source.unexpected(&next)) }
+}
+
+fn parameters(tokens: &[TokenWithSpan]) -> usize {
+    tokens
+        .iter()
+        .filter_map(|t| match &t.token {
+            Token::Placeholder(name) => name.strip_prefix('$')?.parse().ok(),
+            _ => None,
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+/// Whether a token is that unquoted word.
+fn is_word(token: Option<&TokenWithSpan>, word: &str) -> bool {
+    matches!(token.map(|t| &t.token), Some(Token::Word(w))
+        if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
+}
+
+/// Whether the tokens begin with those unquoted words.
+fn begins(tokens: &[TokenWithSpan], words: &[&str]) -> bool {
+    words.iter().enumerate().all(|(i, word)| is_word(tokens.get(i), word))
+}
