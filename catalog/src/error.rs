@@ -45,6 +45,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A command is larger than an entry of the log may be.
+    #[error("the commit has {bytes} bytes, of at most {bytes_max}")]
+    TooLarge {
+        /// Its encoded size.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
     /// The clock is too far from the log's time.
     #[error("the clock reads {clock}, {ahead_micros} microseconds from the log's time")]
     ClockSkew {
@@ -59,4 +67,11 @@ pub enum Error {
     /// An entry ends a row that has ended already (a bug in what proposed it).
     #[error("row {0:?} has ended already")]
     RowEnded(RowRef),
+}
+
+/// Names what was being done, for `map_err` on a call that returns an [`io::Error`].
+pub(crate) fn io_error<A: Into<String>>(
+    action: impl FnOnce() -> A,
+) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::Io { action: action().into(), source }
 }

@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod command;
 pub mod error;
+pub mod format;
 pub mod ids;
 pub mod manifest;
 pub mod raft;
@@ -23,7 +24,7 @@ pub use command::{
 pub use error::{Error, Result};
 pub use ids::{ColumnId, Oid, RowRef, SegmentId};
 pub use manifest::{Manifest, ObjectMeta, RowEndsMeta, SegmentMeta};
-pub use raft::{Applier, RaftNode, RaftOptions};
+pub use raft::{Applier, DirLock, RaftNode, RaftOptions};
 pub use schema::{Column, Constraint, ConstraintKind, Object, Relation, SqlType, TableDef};
 pub use state::{NameKind, ObjectVersion, Objects, State};
 pub use time::{CommitTs, ReadTs, SystemPeriod, SystemTime};

@@ -8,8 +8,8 @@ use crate::state::State;
 
 /// Follows the log after [`State::apply`]: it keeps the rows that the commands carry.
 ///
-/// Calls come from one thread at a time, in log order. The state's lock is not held by the
-/// caller while `apply` runs, but nothing else changes the state meanwhile.
+/// Calls come one at a time and in log order. While `apply` runs the state's lock is held
+/// shared: others may read the state, and an implementation must not lock it again.
 pub trait Applier: Send + Sync + 'static {
     /// Follows a command that the state has just applied; `outcome` is what that came to.
     ///

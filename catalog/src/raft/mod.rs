@@ -1,7 +1,23 @@
 //! The Raft log, which is also the write-ahead log of a node that stands alone.
 
 mod applier;
+mod block;
+mod dir_lock;
+mod health;
+mod log_files;
+mod log_index;
+mod log_store;
+mod log_writer;
+mod network;
 mod node;
+mod record;
+mod snapshot;
+mod state_machine;
+mod types;
+
+#[cfg(test)]
+mod tests;
 
 pub use applier::Applier;
+pub use dir_lock::DirLock;
 pub use node::{RaftNode, RaftOptions};

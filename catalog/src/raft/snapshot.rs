@@ -1,0 +1,212 @@
+//! Snapshot files: the state, and the rows that no flush had written.
+//!
+//! ```text
+//! "CHRONSNP"  version u32  header length u32  header  state  rows  crc u32
+//! ```
+//!
+//! Header and state are MessagePack with field names; the rows are the storage's own bytes; the
+//! checksum is CRC-32C over everything before it. Numbers are little-endian.
+//!
+//! A file appears under its name only when it is complete and durable. The last two are kept,
+//! and the log from the older one on, so that one damaged file costs time and no data.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, io_error};
+use crate::raft::block::u32_at;
+use crate::raft::log_files::sync_dir;
+use crate::raft::record::{LogIdForm, MembershipForm};
+use crate::raft::types::{LogId, SnapshotMeta, StoredMembership};
+use crate::state::State;
+
+const MAGIC: &[u8; 8] = b"CHRONSNP";
+const VERSION: u32 = 1;
+const PREFIX_BYTES: usize = 16;
+/// How many snapshot files stay.
+const KEPT: usize = 2;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    last_log_id: Option<LogIdForm>,
+    membership_log_id: Option<LogIdForm>,
+    membership: MembershipForm,
+    state_bytes: u64,
+    rows_bytes: u64,
+}
+
+/// A snapshot file as openraft passes it around: by name, for it may be large.
+#[derive(Clone, Debug)]
+pub(crate) struct SnapshotFile {
+    pub(crate) path: PathBuf,
+}
+
+/// A consistent view of everything, in memory.
+#[derive(Debug)]
+pub(crate) struct SnapshotContents {
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) state: State,
+    pub(crate) rows: Bytes,
+}
+
+impl SnapshotContents {
+    /// Writes the file durably and removes those that are then too old.
+    pub(crate) fn write(&self, dir: &Path) -> Result<SnapshotFile> {
+        std::fs::create_dir_all(dir)
+            .map_err(io_error(|| format!("create snapshot directory \"{}\"", dir.display())))?;
+        let name = file_name(self.meta.last_log_id.map_or(0, |id| id.index));
+        let (path, partial) = (dir.join(&name), dir.join(format!("{name}.partial")));
+        let action = || format!("write snapshot \"{}\"", path.display());
+        let state = encode(&self.state, &path)?;
+        let header = encode(
+            &Header {
+                last_log_id: self.meta.last_log_id.map(LogIdForm::from),
+                membership_log_id: self.meta.last_membership.log_id().map(LogIdForm::from),
+                membership: MembershipForm::of(self.meta.last_membership.membership()),
+                state_bytes: state.len() as u64,
+                rows_bytes: self.rows.len() as u64,
+            },
+            &path,
+        )?;
+        let mut prefix = Vec::with_capacity(PREFIX_BYTES);
+        prefix.extend_from_slice(MAGIC);
+        prefix.extend_from_slice(&VERSION.to_le_bytes());
+        prefix.extend_from_slice(&(header.len() as u32).to_le_bytes());
+        let mut file = File::create(&partial).map_err(io_error(action))?;
+        let mut crc = 0;
+        for part in [&prefix[..], &header, &state, &self.rows] {
+            crc = crc32c::crc32c_append(crc, part);
+            file.write_all(part).map_err(io_error(action))?;
+        }
+        file.write_all(&crc.to_le_bytes())
+            .and_then(|()| file.sync_all())
+            .and_then(|()| std::fs::rename(&partial, &path))
+            .map_err(io_error(action))?;
+        sync_dir(dir)?;
+        remove_old(dir)?;
+        Ok(SnapshotFile { path })
+    }
+
+    /// Reads and checks a file.
+    pub(crate) fn read(path: &Path) -> Result<SnapshotContents> {
+        let corrupt = |reason: &str| Error::Corrupt {
+            what: format!("snapshot \"{}\"", path.display()),
+            reason: reason.to_owned(),
+        };
+        let bytes = std::fs::read(path)
+            .map_err(io_error(|| format!("read snapshot \"{}\"", path.display())))?;
+        if bytes.len() < PREFIX_BYTES + 4 || &bytes[..8] != MAGIC {
+            return Err(corrupt("it is not a snapshot"));
+        }
+        if u32_at(&bytes, 8) != VERSION {
+            return Err(corrupt(&format!("format version {} is not known", u32_at(&bytes, 8))));
+        }
+        let end = bytes.len() - 4;
+        if crc32c::crc32c(&bytes[..end]) != u32_at(&bytes, end) {
+            return Err(corrupt("its checksum is wrong"));
+        }
+        let bytes = Bytes::from(bytes).slice(..end);
+        let header_end = PREFIX_BYTES + u32_at(&bytes, 12) as usize;
+        let header: Header = bytes
+            .get(PREFIX_BYTES..header_end)
+            .and_then(|b| rmp_serde::from_slice(b).ok())
+            .ok_or_else(|| corrupt("its header cannot be read"))?;
+        let state_end = header_end as u64 + header.state_bytes;
+        if state_end + header.rows_bytes != end as u64 {
+            return Err(corrupt("its parts do not add up to its size"));
+        }
+        let state = rmp_serde::from_slice(&bytes[header_end..state_end as usize])
+            .map_err(|e| corrupt(&format!("its state cannot be read: {e}")))?;
+        let membership = StoredMembership::new(
+            header.membership_log_id.map(LogId::from),
+            header.membership.membership()?,
+        );
+        Ok(SnapshotContents {
+            meta: SnapshotMeta {
+                last_log_id: header.last_log_id.map(LogId::from),
+                last_membership: membership,
+            },
+            state,
+            rows: bytes.slice(state_end as usize..),
+        })
+    }
+}
+
+fn encode(value: &impl Serialize, path: &Path) -> Result<Vec<u8>> {
+    rmp_serde::to_vec_named(value).map_err(|e| Error::Corrupt {
+        what: format!("snapshot \"{}\"", path.display()),
+        reason: format!("it has no encoding: {e}"),
+    })
+}
+
+fn file_name(index: u64) -> String {
+    format!("{index:016}.snap")
+}
+
+/// The complete snapshot files with the log index of each, newest first.
+pub(crate) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let action = || format!("list directory \"{}\"", dir.display());
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(Error::Io { action: action(), source }),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(io_error(action))?;
+        let name = entry.file_name();
+        let index = name.to_str().and_then(|n| n.strip_suffix(".snap")?.parse().ok());
+        if let Some(index) = index {
+            files.push((index, entry.path()));
+        }
+    }
+    files.sort_by(|a, b| b.cmp(a));
+    Ok(files)
+}
+
+fn remove_old(dir: &Path) -> Result<()> {
+    for (_, path) in list(dir)?.into_iter().skip(KEPT) {
+        std::fs::remove_file(&path)
+            .map_err(io_error(|| format!("remove snapshot \"{}\"", path.display())))?;
+    }
+    Ok(())
+}
+
+/// The newest good snapshot from which the log goes on. `None` when the log reaches back to its
+/// beginning and no snapshot is good.
+///
+/// # Errors
+/// [`Error::Corrupt`] when the log was purged beyond every good snapshot.
+pub(crate) fn newest(
+    dir: &Path,
+    purged: Option<LogId>,
+) -> Result<Option<(SnapshotContents, SnapshotFile)>> {
+    let mut first_error = None;
+    for (index, path) in list(dir)? {
+        if purged.is_some_and(|p| p.index > index) {
+            break;
+        }
+        match SnapshotContents::read(&path) {
+            Ok(contents) => return Ok(Some((contents, SnapshotFile { path }))),
+            Err(error) => {
+                tracing::error!(snapshot = %path.display(), %error, "going back to an older snapshot");
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    match (purged, first_error) {
+        (None, _) => Ok(None),
+        (Some(_), Some(error)) => Err(error),
+        (Some(purged), None) => Err(Error::Corrupt {
+            what: format!("snapshot directory \"{}\"", dir.display()),
+            reason: format!(
+                "the log begins after entry {}, and no snapshot reaches it",
+                purged.index
+            ),
+        }),
+    }
+}
