@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use chronos_catalog::{Objects, ReadTs};
 use datafusion::catalog::{TableFunctionImpl, TableProvider};
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use datafusion::logical_expr::ScalarUDF;
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::sql::sqlparser::ast;
 
+use super::functions;
+use super::provider::SystemTable;
 use super::session::SystemSession;
+use super::shape::{shape, shapes};
 
 /// The system tables and functions at one instant, in one session.
 #[derive(Clone, Debug)]
@@ -31,23 +34,19 @@ impl SystemCatalog {
     }
 
     /// A system table, by its unquoted schema and name.
-    pub fn table(&self, _schema: &str, _name: &str) -> Option<Arc<dyn TableProvider>> {
-        None
+    pub fn table(&self, schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
+        let shape = shape(schema, name)?;
+        Some(Arc::new(SystemTable { catalog: self.clone(), shape }))
     }
 
     /// The names of a system schema's tables.
-    pub fn table_names(&self, _schema: &str) -> Vec<String> {
-        Vec::new()
+    pub fn table_names(&self, schema: &str) -> Vec<String> {
+        shapes().iter().filter(|s| s.namespace == schema).map(|s| s.name.to_owned()).collect()
     }
 
     /// The functions, to be registered under their bare names.
     pub fn functions(&self) -> Vec<Arc<ScalarUDF>> {
-        Vec::new()
-    }
-
-    /// The aggregate functions that [`rewrite`] and catalog queries use.
-    pub fn aggregates(&self) -> Vec<Arc<AggregateUDF>> {
-        Vec::new()
+        functions::functions(self)
     }
 
     /// The functions that make rows, by name.

@@ -2,7 +2,24 @@
 //! an instant, so that tools see our objects as PostgreSQL would show them, at any time.
 
 mod catalog;
+mod chronos_tables;
+mod cluster;
+mod definitions;
+mod error;
+mod functions;
+mod information_schema;
+mod names;
+mod provider;
+mod quote;
+mod relations;
+mod rows;
 mod session;
+mod shape;
+mod snapshot;
+mod static_rows;
+mod types;
+mod views;
 
 pub use catalog::{SystemCatalog, analyzer_rules, rewrite};
+pub use error::SystemError;
 pub use session::{Activity, SegmentInfo, Setting, SystemSession, TableSize};

@@ -1,0 +1,188 @@
+//! Schemas, roles, databases, settings and sessions.
+
+use chronos_catalog::{NameKind, Oid, Relation};
+
+use super::catalog::SystemCatalog;
+use super::relations::acl;
+use super::rows::{Cell, Rows};
+use super::static_rows::namespace_oid;
+
+/// The identifier of the database, as of PostgreSQL's `postgres`.
+pub(crate) const DATABASE: u32 = 5;
+
+/// The schemas: identifier, name, owner and access list.
+pub(crate) fn namespaces(c: &SystemCatalog) -> Vec<(u32, String, u32, Vec<String>)> {
+    let mut all: Vec<_> = ["pg_catalog", "information_schema", "chronos", "pg_toast"]
+        .into_iter()
+        .map(|n| (namespace_oid(n), n.to_owned(), Oid::SUPERUSER.0, Vec::new()))
+        .collect();
+    for (oid, object) in c.objects.iter(c.at) {
+        if object.relation.name_kind() == NameKind::Schema
+            && !all.iter().any(|(_, name, ..)| *name == object.name)
+        {
+            all.push((oid.0, object.name.clone(), object.owner.0, object.acl.clone()));
+        }
+    }
+    all
+}
+
+pub(crate) fn pg_namespace(c: &SystemCatalog, rows: &mut Rows) {
+    for (oid, name, owner, grants) in namespaces(c) {
+        rows.push([
+            ("oid", oid.into()),
+            ("nspname", name.into()),
+            ("nspowner", owner.into()),
+            ("nspacl", acl(&grants)),
+        ]);
+    }
+}
+
+pub(crate) fn pg_database(c: &SystemCatalog, rows: &mut Rows) {
+    rows.push([
+        ("oid", DATABASE.into()),
+        ("datname", c.session.database().into()),
+        ("datdba", Oid::SUPERUSER.into()),
+        ("encoding", 6.into()),
+        ("datlocprovider", "c".into()),
+        ("datallowconn", true.into()),
+        ("datconnlimit", (-1).into()),
+        ("dattablespace", 1663.into()),
+        ("datcollate", "C.UTF-8".into()),
+        ("datctype", "C.UTF-8".into()),
+    ]);
+}
+
+pub(crate) fn pg_tablespace(_: &SystemCatalog, rows: &mut Rows) {
+    for (oid, name) in [(1663, "pg_default"), (1664, "pg_global")] {
+        rows.push([
+            ("oid", oid.into()),
+            ("spcname", name.into()),
+            ("spcowner", Oid::SUPERUSER.into()),
+        ]);
+    }
+}
+
+/// Rows of `pg_authid`, `pg_roles`, `pg_user`, `pg_shadow` and `pg_group`: they differ in names
+/// and in who is shown.
+pub(crate) fn roles(c: &SystemCatalog, rows: &mut Rows, only_login: Option<bool>) {
+    for (oid, object) in c.objects.iter(c.at) {
+        let Relation::Role { login, superuser, attributes, verifier, .. } = &object.relation else {
+            continue;
+        };
+        if only_login.is_some_and(|wanted| wanted != *login) {
+            continue;
+        }
+        let bootstrap = oid == Oid::SUPERUSER;
+        let flag = |name: &str, default: bool| {
+            attributes.get(name).map_or(default, |v| v.eq_ignore_ascii_case("true") || v == "1")
+        };
+        let limit: i32 =
+            attributes.get("connection_limit").and_then(|v| v.parse().ok()).unwrap_or(-1);
+        let members: Vec<Oid> = c
+            .objects
+            .iter(c.at)
+            .filter(|(_, o)| {
+                matches!(&o.relation, Relation::Role { member_of, .. } if member_of.contains(&oid))
+            })
+            .map(|(member, _)| member)
+            .collect();
+        let hidden: Cell = verifier.as_ref().map(|_| "********").into();
+        rows.push([
+            ("oid", oid.into()),
+            ("rolname", object.name.as_str().into()),
+            ("rolsuper", (*superuser).into()),
+            ("rolinherit", flag("inherit", true).into()),
+            ("rolcreaterole", flag("createrole", bootstrap).into()),
+            ("rolcreatedb", flag("createdb", bootstrap).into()),
+            ("rolcanlogin", (*login).into()),
+            ("rolreplication", flag("replication", bootstrap).into()),
+            ("rolbypassrls", flag("bypassrls", bootstrap).into()),
+            ("rolconnlimit", limit.into()),
+            ("rolpassword", "********".into()),
+            ("usename", object.name.as_str().into()),
+            ("usesysid", oid.into()),
+            ("usecreatedb", flag("createdb", bootstrap).into()),
+            ("usesuper", (*superuser).into()),
+            ("userepl", flag("replication", bootstrap).into()),
+            ("usebypassrls", flag("bypassrls", bootstrap).into()),
+            ("passwd", hidden),
+            ("groname", object.name.as_str().into()),
+            ("grosysid", oid.into()),
+            ("grolist", members.into()),
+        ]);
+    }
+}
+
+pub(crate) fn pg_auth_members(c: &SystemCatalog, rows: &mut Rows) {
+    for (oid, object) in c.objects.iter(c.at) {
+        if let Relation::Role { member_of, .. } = &object.relation {
+            for group in member_of {
+                rows.push([
+                    ("roleid", (*group).into()),
+                    ("member", oid.into()),
+                    ("grantor", Oid::SUPERUSER.into()),
+                ]);
+            }
+        }
+    }
+}
+
+pub(crate) fn pg_settings(c: &SystemCatalog, rows: &mut Rows) {
+    for s in c.session.settings() {
+        rows.push([
+            ("name", s.name.into()),
+            ("setting", s.value.as_str().into()),
+            ("unit", s.unit.into()),
+            ("category", "Chronos".into()),
+            ("short_desc", s.description.into()),
+            ("context", s.context.into()),
+            ("vartype", s.kind.into()),
+            ("source", if s.value == s.default { "default" } else { "session" }.into()),
+            ("boot_val", s.default.as_str().into()),
+            ("reset_val", s.default.into()),
+            ("pending_restart", false.into()),
+        ]);
+    }
+}
+
+pub(crate) fn pg_stat_activity(c: &SystemCatalog, rows: &mut Rows) {
+    for a in c.session.activity() {
+        rows.push([
+            ("datid", DATABASE.into()),
+            ("datname", a.database.into()),
+            ("pid", a.pid.into()),
+            ("usesysid", c.role_oid(&a.user).into()),
+            ("usename", a.user.into()),
+            ("application_name", a.application_name.into()),
+            ("client_addr", a.client_address.into()),
+            ("client_port", a.client_port.into()),
+            ("backend_start", a.session_start.into()),
+            ("xact_start", a.transaction_start.into()),
+            ("query_start", a.query_start.into()),
+            ("state_change", a.query_start.into()),
+            ("state", a.state.into()),
+            ("query", a.query.into()),
+            ("backend_type", "client backend".into()),
+        ]);
+    }
+}
+
+pub(crate) fn pg_prepared_statements(c: &SystemCatalog, rows: &mut Rows) {
+    for (name, statement) in c.session.prepared_statements() {
+        rows.push([("name", name.into()), ("statement", statement.into())]);
+    }
+}
+
+pub(crate) fn pg_timezone_names(rows: &mut Rows) {
+    use chrono::{Offset, TimeZone, Utc};
+    let now = Utc::now().naive_utc();
+    for zone in chrono_tz::TZ_VARIANTS {
+        let offset = zone.offset_from_utc_datetime(&now);
+        rows.push([
+            ("name", zone.name().into()),
+            ("abbrev", offset.to_string().into()),
+            ("utc_offset", (i64::from(offset.fix().local_minus_utc()) * 1_000_000).into()),
+            ("is_dst", (!chrono_tz::OffsetComponents::dst_offset(&offset).is_zero()).into()),
+        ]);
+    }
+}

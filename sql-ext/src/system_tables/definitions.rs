@@ -1,0 +1,74 @@
+//! Objects as SQL text: what `pg_get_indexdef`, `pg_get_constraintdef` and their like print.
+
+use chronos_catalog::{ConstraintKind, Relation};
+
+use super::catalog::SystemCatalog;
+use super::quote::quote_ident;
+use super::snapshot::IndexInfo;
+
+impl SystemCatalog {
+    /// `CREATE INDEX …`. Qualifies the table's name always, or only where it must be.
+    pub(crate) fn index_definition(&self, index: &IndexInfo, qualify: bool) -> String {
+        let unique = if index.unique { "UNIQUE " } else { "" };
+        let table = if qualify {
+            index.table.qualified()
+        } else {
+            self.regclass_text(index.table.oid.0).unwrap_or_default()
+        };
+        let columns = index
+            .table
+            .table()
+            .map_or_else(String::new, |def| self.column_list(def, &index.columns));
+        let name = quote_ident(&index.name);
+        format!("CREATE {unique}INDEX {name} ON {table} USING {} ({columns})", index.method)
+    }
+
+    /// The constraint's clause, as in `ALTER TABLE … ADD CONSTRAINT name …`.
+    pub(crate) fn constraint_definition(&self, oid: u32) -> Option<String> {
+        let (def, constraint) = self.tables().into_iter().find_map(|(_, def)| {
+            let constraint = def.constraints.iter().find(|k| k.oid.0 == oid)?.clone();
+            Some((def, constraint))
+        })?;
+        Some(match &constraint.kind {
+            ConstraintKind::PrimaryKey(k) => format!("PRIMARY KEY ({})", self.column_list(&def, k)),
+            ConstraintKind::Unique(k) => format!("UNIQUE ({})", self.column_list(&def, k)),
+            ConstraintKind::Check(sql) => format!("CHECK ({sql})"),
+            ConstraintKind::ForeignKey { columns, table, referenced, on_delete, on_update } => {
+                let target = self.relation(table.0)?;
+                let mut text = format!(
+                    "FOREIGN KEY ({}) REFERENCES {}({})",
+                    self.column_list(&def, columns),
+                    self.regclass_text(table.0)?,
+                    self.column_list(target.table()?, referenced),
+                );
+                for (event, action) in [("UPDATE", on_update), ("DELETE", on_delete)] {
+                    if !action.is_empty() && !action.eq_ignore_ascii_case("NO ACTION") {
+                        text += &format!(" ON {event} {}", action.to_uppercase());
+                    }
+                }
+                text
+            }
+        })
+    }
+
+    /// A view's query.
+    pub(crate) fn view_query(&self, oid: u32) -> Option<String> {
+        match &self.relation(oid)?.object.relation {
+            Relation::View { query, .. } => Some(super::views::view_definition(query)),
+            _ => None,
+        }
+    }
+
+    /// The sequence that a column owns, by its qualified name.
+    pub(crate) fn serial_sequence(&self, table: u32, column: &str) -> Option<String> {
+        let owner = self.relation(table)?;
+        let id = owner.table()?.column_named(column)?.id;
+        self.relations()
+            .into_iter()
+            .find(|r| {
+                matches!(&r.object.relation, Relation::Sequence { owned_by: Some((t, k)), .. }
+                    if t.0 == table && *k == id)
+            })
+            .map(|r| r.qualified())
+    }
+}

@@ -1,0 +1,132 @@
+//! The views of `pg_catalog` that show relations by name, and statistics.
+
+use chronos_catalog::Relation;
+
+use super::catalog::SystemCatalog;
+use super::rows::Rows;
+use super::types;
+
+pub(crate) fn pg_tables(c: &SystemCatalog, rows: &mut Rows) {
+    let indexes = c.indexes();
+    for shape in super::shape::shapes().iter().filter(|s| s.kind == 'r') {
+        rows.push([
+            ("schemaname", shape.namespace.into()),
+            ("tablename", shape.name.into()),
+            ("tableowner", c.role_name(10).into()),
+            ("hasindexes", false.into()),
+            ("hasrules", false.into()),
+            ("hastriggers", false.into()),
+            ("rowsecurity", false.into()),
+        ]);
+    }
+    for (rel, _) in c.tables() {
+        rows.push([
+            ("hasindexes", indexes.iter().any(|i| i.table.oid == rel.oid).into()),
+            ("schemaname", rel.schema.into()),
+            ("tablename", rel.object.name.as_str().into()),
+            ("tableowner", c.role_name(rel.object.owner.0).into()),
+            ("hasrules", false.into()),
+            ("hastriggers", false.into()),
+            ("rowsecurity", false.into()),
+        ]);
+    }
+}
+
+pub(crate) fn pg_views(c: &SystemCatalog, rows: &mut Rows) {
+    for rel in c.relations() {
+        if let Relation::View { query, .. } = &rel.object.relation {
+            rows.push([
+                ("schemaname", rel.schema.as_str().into()),
+                ("viewname", rel.object.name.as_str().into()),
+                ("viewowner", c.role_name(rel.object.owner.0).into()),
+                ("definition", view_definition(query).into()),
+            ]);
+        }
+    }
+}
+
+/// A view's query as `pg_get_viewdef` prints it: with its semicolon.
+pub(crate) fn view_definition(query: &str) -> String {
+    format!(" {};", query.trim().trim_end_matches(';').trim_end())
+}
+
+pub(crate) fn pg_indexes(c: &SystemCatalog, rows: &mut Rows) {
+    for index in c.indexes() {
+        rows.push([
+            ("indexdef", c.index_definition(&index, true).into()),
+            ("schemaname", index.table.schema.into()),
+            ("tablename", index.table.object.name.as_str().into()),
+            ("indexname", index.name.into()),
+        ]);
+    }
+}
+
+pub(crate) fn pg_sequences(c: &SystemCatalog, rows: &mut Rows) {
+    for rel in c.relations() {
+        if let Relation::Sequence { start, increment, min, max, cycle, ty, .. } = &rel.object.relation {
+            rows.push([
+                ("schemaname", rel.schema.as_str().into()),
+                ("sequencename", rel.object.name.as_str().into()),
+                ("sequenceowner", c.role_name(rel.object.owner.0).into()),
+                ("data_type", types::oid_of(ty).into()),
+                ("start_value", (*start).into()),
+                ("min_value", (*min).into()),
+                ("max_value", (*max).into()),
+                ("increment_by", (*increment).into()),
+                ("cycle", (*cycle).into()),
+                ("cache_size", 1.into()),
+                ("last_value", c.session.sequence_value(rel.oid).into()),
+            ]);
+        }
+    }
+}
+
+pub(crate) fn pg_stat_tables(c: &SystemCatalog, rows: &mut Rows) {
+    for (rel, _) in c.tables() {
+        let size = c.session.table_size(rel.oid);
+        rows.push([
+            ("relid", rel.oid.into()),
+            ("schemaname", rel.schema.into()),
+            ("relname", rel.object.name.as_str().into()),
+            ("seq_scan", 0.into()),
+            ("seq_tup_read", 0.into()),
+            ("n_tup_ins", size.rows_written.into()),
+            ("n_tup_upd", 0.into()),
+            ("n_tup_del", size.ended_rows.into()),
+            ("n_tup_hot_upd", 0.into()),
+            ("n_live_tup", size.live_rows.into()),
+            ("n_dead_tup", 0.into()),
+            ("n_mod_since_analyze", 0.into()),
+            ("n_ins_since_vacuum", 0.into()),
+            ("vacuum_count", 0.into()),
+            ("autovacuum_count", 0.into()),
+            ("analyze_count", 0.into()),
+            ("autoanalyze_count", 0.into()),
+            ("heap_blks_read", 0.into()),
+            ("heap_blks_hit", 0.into()),
+        ]);
+    }
+}
+
+pub(crate) fn pg_stat_indexes(c: &SystemCatalog, rows: &mut Rows) {
+    for index in c.indexes() {
+        rows.push([
+            ("relid", index.table.oid.into()),
+            ("indexrelid", index.oid.into()),
+            ("relname", index.table.object.name.as_str().into()),
+            ("schemaname", index.table.schema.into()),
+            ("indexrelname", index.name.into()),
+            ("idx_scan", 0.into()),
+            ("idx_tup_read", 0.into()),
+            ("idx_tup_fetch", 0.into()),
+        ]);
+    }
+}
+
+pub(crate) fn pg_stat_database(c: &SystemCatalog, rows: &mut Rows) {
+    rows.push([
+        ("datid", super::cluster::DATABASE.into()),
+        ("datname", c.session.database().into()),
+        ("numbackends", c.session.activity().len().into()),
+    ]);
+}
