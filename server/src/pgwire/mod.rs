@@ -3,14 +3,26 @@
 //! [`Executor`](crate::session::api::Executor).
 //!
 //! - [`listener`]: accepts connections and gives each a session.
+//! - `startup`, `connection`, `simple`, `extended`, `copy`: the course of a connection.
+//! - `frontend`, `backend`, `io`: messages and the stream that they travel on.
+//! - `encode`, [`decode`]: values in the text and binary formats, [`types`] their OIDs.
+//! - [`text`]: values as text, both ways; free of the protocol.
 //! - [`cancel`]: CancelRequest.
-//! - [`types`]: SQL types as the protocol names them.
 
 mod backend;
 pub mod cancel;
 mod connection;
+mod copy;
+mod cursor;
+pub mod decode;
+mod encode;
+mod extended;
 mod frontend;
+mod io;
 pub mod listener;
+mod simple;
+mod startup;
+pub mod text;
 pub mod types;
 
 /// The version that clients are told: they choose their catalog queries by it.

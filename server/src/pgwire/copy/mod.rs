@@ -1,0 +1,4 @@
+//! COPY: its data from and to the client.
+
+mod input;
+mod output;

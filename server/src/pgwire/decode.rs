@@ -1,0 +1,319 @@
+//! Values that clients send, parameters and COPY data, as Arrow scalars.
+
+use std::sync::Arc;
+
+use chronos_catalog::SqlType;
+use chronos_catalog::schema::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX};
+use datafusion::arrow::array::new_empty_array;
+use datafusion::arrow::datatypes::IntervalMonthDayNano;
+use datafusion::common::ScalarValue;
+
+use super::encode::{EPOCH_DAYS, EPOCH_MICROS};
+use super::frontend::utf8;
+use super::text::{self, array, bytea, datetime, interval, json, number};
+use super::types;
+use crate::error::{PgError, PgResult};
+use crate::session::api::TextSettings;
+
+/// A parameter in the format of this code; `None` is NULL.
+///
+/// # Errors
+/// 22P02 and its relatives for text, 22P03 or 08P01 for binary that is no value of the type.
+pub(super) fn parameter(
+    ty: &SqlType,
+    format: i16,
+    value: Option<&[u8]>,
+    settings: &TextSettings,
+) -> PgResult<ScalarValue> {
+    let Some(value) = value else {
+        return ScalarValue::try_from(&ty.arrow()).map_err(PgError::internal);
+    };
+    match format {
+        0 => from_text(ty, utf8(value)?, settings),
+        1 => from_binary(ty, value),
+        code => Err(PgError::new("22023", format!("unsupported format code: {code}"))),
+    }
+}
+
+/// Reads the text of a value as PostgreSQL's input function of the type does.
+///
+/// # Errors
+/// 22P02, 22007, 22008, 22003, … as the type's text demands.
+pub fn from_text(ty: &SqlType, text: &str, settings: &TextSettings) -> PgResult<ScalarValue> {
+    let int = |least, most, name| number::parse_int(text, least, most, name);
+    Ok(match ty {
+        SqlType::Bool => ScalarValue::Boolean(Some(text::parse_bool(text)?)),
+        SqlType::Int2 => {
+            let value = int(i16::MIN.into(), i16::MAX.into(), "smallint")?;
+            ScalarValue::Int16(Some(value as i16))
+        }
+        SqlType::Int4 => {
+            let value = int(i32::MIN.into(), i32::MAX.into(), "integer")?;
+            ScalarValue::Int32(Some(value as i32))
+        }
+        SqlType::Int8 => ScalarValue::Int64(Some(int(i64::MIN, i64::MAX, "bigint")?)),
+        SqlType::Oid => {
+            // PostgreSQL takes negative ones for those above the range of an integer.
+            let value = int(i32::MIN.into(), u32::MAX.into(), "oid")?;
+            ScalarValue::UInt32(Some(value as u32))
+        }
+        SqlType::Float4 => ScalarValue::Float32(Some(number::parse_float4(text)?)),
+        SqlType::Float8 => ScalarValue::Float64(Some(number::parse_float8(text)?)),
+        SqlType::Numeric(declared) => {
+            let (p, s) = declared.unwrap_or((NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE));
+            let value = number::parse_numeric(text, p, s, declared.is_none())?;
+            ScalarValue::Decimal128(Some(value), p, s)
+        }
+        SqlType::Text | SqlType::Name => ScalarValue::Utf8View(Some(text.to_owned())),
+        SqlType::Varchar(length) => {
+            let fitted = match length {
+                Some(n) => fit(text, *n as usize, "character varying")?,
+                None => text,
+            };
+            ScalarValue::Utf8View(Some(fitted.to_owned()))
+        }
+        SqlType::Char(n) => {
+            let n = *n as usize;
+            let fitted = fit(text, n, "character")?;
+            let pad = n.saturating_sub(fitted.chars().count());
+            ScalarValue::Utf8View(Some(format!("{fitted}{}", " ".repeat(pad))))
+        }
+        SqlType::Uuid => {
+            let uuid = text::parse_uuid(text)?;
+            ScalarValue::Utf8View(Some(text::to_string(|o| text::write_uuid(o, &uuid))))
+        }
+        SqlType::Json => {
+            json::validate(text)?;
+            ScalarValue::Utf8View(Some(text.to_owned()))
+        }
+        SqlType::Jsonb => ScalarValue::Utf8View(Some(json::canonical(text)?)),
+        SqlType::Bytea => ScalarValue::BinaryView(Some(bytea::parse(text)?)),
+        SqlType::Date => ScalarValue::Date32(Some(datetime::parse_date(text)?)),
+        SqlType::Time => ScalarValue::Time64Microsecond(Some(datetime::parse_time(text)?)),
+        SqlType::Timestamp => {
+            ScalarValue::TimestampMicrosecond(Some(datetime::parse_timestamp(text)?), None)
+        }
+        SqlType::Timestamptz => {
+            let value = datetime::parse_timestamptz(text, settings.time_zone)?;
+            ScalarValue::TimestampMicrosecond(Some(value), Some(Arc::from("UTC")))
+        }
+        SqlType::Interval => {
+            let v = interval::parse(text)?;
+            interval_scalar(v.months, v.days, v.micros)?
+        }
+        SqlType::Array(item) => {
+            let items = array::parse(text)?
+                .into_iter()
+                .map(|value| match value {
+                    Some(value) => from_text(item, &value, settings),
+                    None => ScalarValue::try_from(&item.arrow()).map_err(PgError::internal),
+                })
+                .collect::<PgResult<Vec<_>>>()?;
+            list(item, &items)?
+        }
+    })
+}
+
+/// Text of at most `length` characters; only blanks beyond it may be cut.
+fn fit<'a>(text: &'a str, length: usize, ty: &str) -> PgResult<&'a str> {
+    match text.char_indices().nth(length) {
+        None => Ok(text),
+        Some((at, _)) if text[at..].bytes().all(|b| b == b' ') => Ok(&text[..at]),
+        Some(_) => Err(PgError::new("22001", format!("value too long for type {ty}({length})"))),
+    }
+}
+
+fn interval_scalar(months: i32, days: i32, micros: i64) -> PgResult<ScalarValue> {
+    let nanoseconds =
+        micros.checked_mul(1_000).ok_or_else(|| PgError::new("22008", "interval out of range"))?;
+    let value = IntervalMonthDayNano::new(months, days, nanoseconds);
+    Ok(ScalarValue::IntervalMonthDayNano(Some(value)))
+}
+
+fn list(item: &SqlType, items: &[ScalarValue]) -> PgResult<ScalarValue> {
+    use datafusion::arrow::array::ListArray;
+    use datafusion::arrow::buffer::OffsetBuffer;
+    use datafusion::arrow::datatypes::{DataType, Field};
+    let values = if items.is_empty() {
+        new_empty_array(&item.arrow())
+    } else {
+        ScalarValue::iter_to_array(items.iter().cloned()).map_err(PgError::internal)?
+    };
+    let DataType::List(field) = SqlType::Array(Box::new(item.clone())).arrow() else {
+        return Err(PgError::internal("an array type that is no list"));
+    };
+    let offsets = OffsetBuffer::from_lengths([items.len()]);
+    let field: Arc<Field> = field;
+    let array = ListArray::try_new(field, offsets, values, None).map_err(PgError::internal)?;
+    Ok(ScalarValue::List(Arc::new(array)))
+}
+
+/// Reads the binary form of a value.
+///
+/// # Errors
+/// 22P03 for bytes that are no value of the type, 22021 for text that is not UTF-8.
+pub(super) fn from_binary(ty: &SqlType, bytes: &[u8]) -> PgResult<ScalarValue> {
+    let wrong = || {
+        PgError::new("22P03", format!("incorrect binary data format for type {}", types::name(ty)))
+    };
+    macro_rules! fixed {
+        ($ty:ty) => {
+            <$ty>::from_be_bytes(bytes.try_into().map_err(|_| wrong())?)
+        };
+    }
+    Ok(match ty {
+        SqlType::Bool => match bytes {
+            [byte] => ScalarValue::Boolean(Some(*byte != 0)),
+            _ => return Err(wrong()),
+        },
+        SqlType::Int2 => ScalarValue::Int16(Some(fixed!(i16))),
+        SqlType::Int4 => ScalarValue::Int32(Some(fixed!(i32))),
+        SqlType::Int8 => ScalarValue::Int64(Some(fixed!(i64))),
+        SqlType::Oid => ScalarValue::UInt32(Some(fixed!(u32))),
+        SqlType::Float4 => ScalarValue::Float32(Some(fixed!(f32))),
+        SqlType::Float8 => ScalarValue::Float64(Some(fixed!(f64))),
+        SqlType::Numeric(declared) => {
+            let (p, s) = declared.unwrap_or((NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE));
+            let text = numeric_text(bytes).ok_or_else(wrong)?;
+            let value = number::parse_numeric(&text, p, s, declared.is_none())?;
+            ScalarValue::Decimal128(Some(value), p, s)
+        }
+        SqlType::Text | SqlType::Name | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Json => {
+            from_text(ty, utf8(bytes)?, &no_settings())?
+        }
+        SqlType::Jsonb => match bytes {
+            [1, text @ ..] => from_text(ty, utf8(text)?, &no_settings())?,
+            _ => return Err(wrong()),
+        },
+        SqlType::Uuid => {
+            let uuid: [u8; 16] = bytes.try_into().map_err(|_| wrong())?;
+            ScalarValue::Utf8View(Some(text::to_string(|o| text::write_uuid(o, &uuid))))
+        }
+        SqlType::Bytea => ScalarValue::BinaryView(Some(bytes.to_vec())),
+        SqlType::Date => ScalarValue::Date32(Some(match fixed!(i32) {
+            end @ (i32::MAX | i32::MIN) => end,
+            day => day.checked_add(EPOCH_DAYS).ok_or_else(wrong)?,
+        })),
+        SqlType::Time => {
+            let micros = fixed!(i64);
+            if !(0..=datetime::DAY).contains(&micros) {
+                return Err(PgError::new("22008", "time out of range"));
+            }
+            ScalarValue::Time64Microsecond(Some(micros))
+        }
+        SqlType::Timestamp => {
+            ScalarValue::TimestampMicrosecond(Some(timestamp(fixed!(i64))?), None)
+        }
+        SqlType::Timestamptz => {
+            ScalarValue::TimestampMicrosecond(Some(timestamp(fixed!(i64))?), Some(Arc::from("UTC")))
+        }
+        SqlType::Interval => {
+            let [a, b, c, d, e, f, g, h, d1, d2, d3, d4, m1, m2, m3, m4] = bytes else {
+                return Err(wrong());
+            };
+            let micros = i64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
+            let days = i32::from_be_bytes([*d1, *d2, *d3, *d4]);
+            interval_scalar(i32::from_be_bytes([*m1, *m2, *m3, *m4]), days, micros)?
+        }
+        SqlType::Array(item) => {
+            let mut rest = bytes;
+            let mut next = || -> PgResult<i32> {
+                let (head, tail) = rest.split_first_chunk::<4>().ok_or_else(wrong)?;
+                rest = tail;
+                Ok(i32::from_be_bytes(*head))
+            };
+            let (dimensions, _nulls, oid) = (next()?, next()?, next()? as u32);
+            if oid != types::oid(item) && types::of_oid(oid).as_ref() != Some(item.as_ref()) {
+                return Err(PgError::new("42804", "wrong element type"));
+            }
+            let count = match dimensions {
+                0 => 0,
+                1 => {
+                    let (count, _bound) = (next()?, next()?);
+                    usize::try_from(count).map_err(|_| wrong())?
+                }
+                _ => return Err(PgError::unsupported("an array of arrays")),
+            };
+            let mut items = Vec::with_capacity(count.min(rest.len() / 4 + 1));
+            for _ in 0..count {
+                let (head, tail) = rest.split_first_chunk::<4>().ok_or_else(wrong)?;
+                let length = i32::from_be_bytes(*head);
+                if length == -1 {
+                    rest = tail;
+                    items.push(ScalarValue::try_from(&item.arrow()).map_err(PgError::internal)?);
+                    continue;
+                }
+                let length = usize::try_from(length).map_err(|_| wrong())?;
+                let (value, tail) = tail.split_at_checked(length).ok_or_else(wrong)?;
+                rest = tail;
+                items.push(from_binary(item, value)?);
+            }
+            if !rest.is_empty() {
+                return Err(wrong());
+            }
+            list(item, &items)?
+        }
+    })
+}
+
+/// For types whose text does not depend on the session.
+fn no_settings() -> TextSettings {
+    TextSettings {
+        time_zone: chrono_tz::Tz::UTC,
+        interval_style: "postgres".to_owned(),
+        bytea_escape: false,
+        extra_float_digits: 1,
+        date_style: "ISO, MDY".to_owned(),
+    }
+}
+
+fn timestamp(since_2000: i64) -> PgResult<i64> {
+    match since_2000 {
+        end @ (i64::MAX | i64::MIN) => Ok(end),
+        micros => micros
+            .checked_add(EPOCH_MICROS)
+            .ok_or_else(|| PgError::new("22008", "timestamp out of range")),
+    }
+}
+
+/// The text of a numeric's binary form; `None` if it is none.
+fn numeric_text(bytes: &[u8]) -> Option<String> {
+    let word = |i: usize| bytes.get(2 * i..2 * i + 2).map(|b| u16::from_be_bytes([b[0], b[1]]));
+    let (count, weight, sign, scale) = (word(0)?, word(1)? as i16, word(2)?, word(3)?);
+    if bytes.len() != 8 + 2 * usize::from(count) {
+        return None;
+    }
+    let mut text = match sign {
+        0 => String::new(),
+        0x4000 => "-".to_owned(),
+        0xc000 => return Some("NaN".to_owned()),
+        0xd000 => return Some("Infinity".to_owned()),
+        0xf000 => return Some("-Infinity".to_owned()),
+        _ => return None,
+    };
+    let group = |at: i32| -> Option<u16> {
+        let value = usize::try_from(i32::from(weight) - at)
+            .ok()
+            .filter(|i| *i < usize::from(count))
+            .map_or(Some(0), |i| word(4 + i))?;
+        (value < 10_000).then_some(value)
+    };
+    if weight < 0 {
+        text.push('0');
+    }
+    // From the group of the highest weight down to that of ones.
+    for at in (0..=i32::from(weight)).rev() {
+        text.push_str(&format!("{:04}", group(at)?));
+    }
+    let mut fraction = String::new();
+    let groups = i32::from(scale).div_euclid(4) + 1;
+    for at in 1..=groups {
+        fraction.push_str(&format!("{:04}", group(-at)?));
+    }
+    fraction.truncate(usize::from(scale));
+    if !fraction.is_empty() {
+        text.push('.');
+        text.push_str(&fraction);
+    }
+    Some(text)
+}
