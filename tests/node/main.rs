@@ -1,0 +1,11 @@
+//! Tests against one running node, over the wire.
+
+mod crash;
+mod errors;
+mod files;
+mod flights;
+mod lifecycle;
+mod never_ignored;
+mod psql;
+mod scripts;
+mod windows;
