@@ -13,8 +13,8 @@ use chronos_storage::HotUsage;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
-use crate::engine::engine::Engine;
 use crate::engine::error::EngineResult;
+use crate::engine::instance::Engine;
 
 /// How often the task looks for work.
 const TICK: Duration = Duration::from_millis(500);
@@ -75,7 +75,7 @@ pub(super) async fn run(engine: Weak<Engine>, stopping: CancellationToken) {
 /// One look: flush what is due, then make a snapshot if the log has grown.
 async fn round(engine: &Engine) -> EngineResult<()> {
     let usage = engine.store.hot_usage();
-    let hot: u64 = usage.iter().map(|u| u.bytes as u64).sum();
+    let hot = engine.measure_hot_bytes();
     let due = |u: &&HotUsage| {
         let age = u.oldest.map_or(0, |ts| engine.now_micros().saturating_sub(ts.micros()));
         let old = Duration::from_micros(age.max(0) as u64) >= engine.config.flush_interval;
@@ -110,6 +110,7 @@ pub(super) async fn flush_table(engine: &Engine, table: Oid) -> EngineResult<()>
     if let Some(flush) = engine.store.prepare_flush(&engine.state, table).await? {
         engine.propose(Command::Maintain(flush)).await?;
         engine.stats.flushes.fetch_add(1, Ordering::Relaxed);
+        engine.measure_hot_bytes();
         engine.memory_freed.notify_waiters();
     }
     Ok(())

@@ -12,8 +12,8 @@
 //!            Maintenance: seals, flushes, snapshots; wakes writers that wait for memory
 //! ```
 
-mod engine;
 mod error;
+mod instance;
 mod keys;
 mod maintenance;
 mod sequencer;
@@ -21,7 +21,7 @@ mod sequences;
 mod transaction;
 mod writes;
 
-pub use engine::Engine;
 pub use error::{EngineResult, Error};
+pub use instance::Engine;
 pub use maintenance::MaintenanceStats;
 pub use transaction::{Savepoint, Transaction};

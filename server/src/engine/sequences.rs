@@ -12,8 +12,8 @@ use std::sync::Arc;
 use chronos_catalog::{Command, Oid, Relation};
 use parking_lot::Mutex;
 
-use crate::engine::engine::Engine;
 use crate::engine::error::{EngineResult, Error};
+use crate::engine::instance::Engine;
 
 /// How many values one log entry makes durable.
 const BLOCK: i128 = 32;

@@ -15,8 +15,8 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::compute::{cast, concat_batches, filter_record_batch};
 
-use crate::engine::engine::Engine;
 use crate::engine::error::{EngineResult, Error};
+use crate::engine::instance::Engine;
 use crate::engine::keys;
 use crate::engine::sequencer::Request;
 use crate::engine::writes::{KeyCheck, KeyWrites, TableCheck, TableWrites, is_own};
@@ -192,8 +192,7 @@ impl Transaction {
     }
 
     /// Writes rows: the table's columns in order, of the table's types. `row_versions` are the
-    /// rows' `_ov` (0 where not given). Waits while the storage cannot keep up; large writes go
-    /// to segments before the commit.
+    /// rows' `_ov` (0 where not given). Large writes go to segments before the commit.
     ///
     /// # Errors
     /// [`Error::NotNullViolation`], [`Error::UniqueViolation`]; [`Error::Shape`] for rows that
@@ -292,8 +291,9 @@ impl Transaction {
         if !self.has_writes() {
             return Ok(None);
         }
-        self.engine.wait_for_memory().await?;
         let (writes, tables) = self.table_writes()?;
+        let bytes = writes.iter().map(|w| w.rows.len() as u64).sum();
+        self.engine.wait_for_memory(bytes).await?;
         if writes.is_empty() && self.work.changes.is_empty() {
             // Rows came and went again.
             return Ok(None);

@@ -1,7 +1,7 @@
 //! One node's storage, log and sequencer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use chronos_catalog::clock::{Clock, HybridClock, SystemClock};
@@ -36,6 +36,8 @@ pub struct Engine {
     pub(super) maintain: Notify,
     /// Wakes writers that wait for memory.
     pub(super) memory_freed: Notify,
+    /// About how many bytes all hot rows take.
+    hot_bytes: AtomicU64,
     next_oid: AtomicU32,
     stopping: CancellationToken,
     /// Background tasks, which a stop waits for.
@@ -90,10 +92,12 @@ impl Engine {
             stats: MaintenanceStats::default(),
             maintain: Notify::new(),
             memory_freed: Notify::new(),
+            hot_bytes: AtomicU64::new(0),
             next_oid: AtomicU32::new(next_oid),
             stopping: CancellationToken::new(),
             tasks: Mutex::new(JoinSet::new()),
         });
+        engine.measure_hot_bytes();
         engine.spawn(maintenance::run(Arc::downgrade(&engine), engine.stopping.clone()));
         Ok(engine)
     }
@@ -241,13 +245,16 @@ impl Engine {
         Oid(self.next_oid.fetch_add(1, Ordering::SeqCst))
     }
 
-    /// Waits while the hot rows of all tables take more memory than they may.
-    pub(super) async fn wait_for_memory(&self) -> EngineResult<()> {
-        loop {
+    /// Waits while the hot rows of all tables take more memory than they may, then counts
+    /// `bytes` that are about to be added.
+    pub(super) async fn wait_for_memory(&self, bytes: u64) -> EngineResult<()> {
+        let max = self.config.hot_bytes_max;
+        // The count is what maintenance last measured and what was added since: nearly always
+        // enough to know that there is room.
+        while self.hot_bytes.load(Ordering::Relaxed) > max {
             let freed = self.memory_freed.notified();
-            let hot: u64 = self.store.hot_usage().iter().map(|u| u.bytes as u64).sum();
-            if hot <= self.config.hot_bytes_max {
-                return Ok(());
+            if self.measure_hot_bytes() <= max {
+                break;
             }
             self.ready()?;
             self.maintain.notify_one();
@@ -257,6 +264,18 @@ impl Engine {
                 () = tokio::time::sleep(Duration::from_millis(200)) => {}
             }
         }
+        let before = self.hot_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes).saturating_mul(3) >= max.saturating_mul(2) {
+            self.maintain.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Counts the bytes of all hot rows.
+    pub(super) fn measure_hot_bytes(&self) -> u64 {
+        let bytes = self.store.hot_usage().iter().map(|u| u.bytes as u64).sum();
+        self.hot_bytes.store(bytes, Ordering::Relaxed);
+        bytes
     }
 
     /// Proposes an entry that is not a transaction.
