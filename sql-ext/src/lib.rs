@@ -10,6 +10,7 @@ mod bind;
 mod error;
 pub mod instant;
 mod names;
+mod now;
 mod parser;
 mod relation;
 mod session;
@@ -17,6 +18,7 @@ mod statement;
 pub mod system_tables;
 mod temporal;
 mod types;
+mod window;
 
 pub use bind::{Bound, bind};
 pub use error::{Error, Result};
@@ -25,3 +27,6 @@ pub use session::configure;
 pub use statement::{Extension, Statement, StatementKind, TransactionModes, parse};
 pub use temporal::{HIDDEN_COLUMNS, Resolved, TemporalCatalog, TemporalInfo, is_hidden};
 pub use types::{is_serial, sql_type};
+
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,27 @@
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
+use chronos_catalog::{CommitTs, SystemTime};
+use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result, ScalarValue, TableReference};
+use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::planner::{
-    RelationPlanner, RelationPlannerContext, RelationPlanning,
+    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
-use datafusion::sql::sqlparser::ast::TableFactor;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::sql::sqlparser::ast::{
+    self, FunctionArg, FunctionArgExpr, Query, TableAlias, TableFactor, Value,
+};
 
-use crate::temporal::TemporalCatalog;
+use crate::bind::{TABLE_FUNCTION, bind_view};
+use crate::error::Error;
+use crate::instant;
+use crate::parser::{TimeClause, spread_over, take_time_clause};
+use crate::statement::StatementKind;
+use crate::temporal::{Resolved, TemporalCatalog, is_hidden};
 
 /// Plans the markers that [`crate::bind`] makes of table references.
 #[derive(Debug)]
@@ -20,15 +34,250 @@ impl TemporalRelationPlanner {
     pub(crate) fn new(catalog: Arc<dyn TemporalCatalog>) -> Self {
         TemporalRelationPlanner { catalog }
     }
+
+    fn plan_marker(
+        &self,
+        args: &[FunctionArg],
+        alias: Option<TableAlias>,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let [name, hidden, clause @ ..] = args else { return Err(unhandled()) };
+        let name = TableReference::parse_str(text(name)?);
+        let hidden: Vec<&str> = text(hidden)?.split(',').collect();
+        let clause = TimeClause::of_arguments(clause)?;
+        let time = match &clause {
+            None => None,
+            Some(clause) => self.system_time(&name, clause, context)?,
+        };
+        match self.catalog.resolve(&name, time)? {
+            Resolved::Table(provider) => {
+                let plan = self.scan(name, &provider, &hidden, time)?;
+                Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+            }
+            Resolved::View { query, columns } => {
+                let mut query = view_query(&name, &query)?;
+                if let Some(clause) = &clause {
+                    spread_over(&mut query, clause)?;
+                }
+                bind_view(&mut query, self.catalog.as_ref())?;
+                let plan = context.plan(TableFactor::Derived {
+                    lateral: false,
+                    subquery: query,
+                    alias: None,
+                    sample: None,
+                })?;
+                let plan = rename(plan, &columns)?;
+                let plan = LogicalPlanBuilder::from(plan).alias(name)?.build()?;
+                Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+            }
+        }
+    }
+
+    /// A scan of the table, without the hidden columns that were not named.
+    fn scan(
+        &self,
+        name: TableReference,
+        provider: &Arc<dyn TableProvider>,
+        hidden: &[&str],
+        time: Option<SystemTime>,
+    ) -> Result<LogicalPlan> {
+        let schema = provider.schema();
+        let shown: Vec<usize> = (0..schema.fields().len())
+            .filter(|i| {
+                let name = schema.field(*i).name().as_str();
+                !is_hidden(name) || hidden.contains(&name)
+            })
+            .collect();
+        let projection = (shown.len() < schema.fields().len()).then_some(shown);
+        // DataFusion takes two scans of one name for the same; each instant has its own name.
+        let info = self.catalog.info(provider.as_ref());
+        let at = match (time, info.and_then(|info| info.as_of)) {
+            (Some(SystemTime::AsOf(at)), _) | (None, Some(at)) => Some(instant::display(at)),
+            (Some(SystemTime::All), _) => Some("all".to_owned()),
+            (Some(SystemTime::FromTo(a, b)), _) => Some(period("from", a, "to", b)),
+            (Some(SystemTime::Between(a, b)), _) => Some(period("between", a, "and", b)),
+            (Some(SystemTime::ContainedIn(a, b)), _) => Some(period("contained in", a, "to", b)),
+            (None, None) => None,
+        };
+        let source = provider_as_source(Arc::clone(provider));
+        match at {
+            None => LogicalPlanBuilder::scan(name, source, projection)?.build(),
+            Some(at) => {
+                let own = format!("{}@{at}", name.table());
+                LogicalPlanBuilder::scan(TableReference::bare(own), source, projection)?
+                    .alias(name)?
+                    .build()
+            }
+        }
+    }
+
+    /// Evaluates a clause; `None` where an instant is a parameter that is not known yet.
+    fn system_time(
+        &self,
+        name: &TableReference,
+        clause: &TimeClause,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<Option<SystemTime>> {
+        let mut value = |expr: &ast::Expr| self.evaluate(expr, context);
+        let of = |value: &ScalarValue| {
+            instant::of_value(value, self.catalog.time_zone(), self.catalog.now())
+        };
+        let mut pair = |a: &ast::Expr, b: &ast::Expr| -> Result<Option<(CommitTs, CommitTs)>> {
+            let (Some(a), Some(b)) = (value(a)?, value(b)?) else { return Ok(None) };
+            let (a, b) = (of(&a)?, of(&b)?);
+            if b < a {
+                return Err(Error::EmptyPeriod.into());
+            }
+            Ok(Some((a, b)))
+        };
+        Ok(match clause {
+            TimeClause::All => Some(SystemTime::All),
+            TimeClause::FromTo(a, b) => pair(a, b)?.map(|(a, b)| SystemTime::FromTo(a, b)),
+            TimeClause::Between(a, b) => pair(a, b)?.map(|(a, b)| SystemTime::Between(a, b)),
+            TimeClause::ContainedIn(a, b) => {
+                pair(a, b)?.map(|(a, b)| SystemTime::ContainedIn(a, b))
+            }
+            TimeClause::AsOf(t) | TimeClause::AsOfRelative(t) => match value(t)? {
+                None => None,
+                Some(t) => {
+                    let at = of(&t)?;
+                    self.catalog.check_instant(at)?;
+                    Some(SystemTime::AsOf(at))
+                }
+            },
+            TimeClause::Version(n) => match value(n)? {
+                None => None,
+                Some(n) => {
+                    let n = n.cast_to(&arrow::datatypes::DataType::Int64).map_err(|_| {
+                        Error::MalformedInstant(format!("{n} is no version number"))
+                    })?;
+                    match n {
+                        ScalarValue::Int64(Some(n)) => {
+                            Some(SystemTime::AsOf(self.catalog.version(name, n)?))
+                        }
+                        _ => return Err(Error::NullInstant.into()),
+                    }
+                }
+            },
+        })
+    }
+
+    /// The value of an expression without columns; `None` where it has a parameter that is not
+    /// known yet.
+    fn evaluate(
+        &self,
+        expr: &ast::Expr,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<Option<ScalarValue>> {
+        let expr = context.sql_to_expr(expr.clone(), &DFSchema::empty())?;
+        let parameters = self.catalog.parameters();
+        let mut unknown = false;
+        let expr = expr.transform(|expr| match &expr {
+            Expr::Placeholder(placeholder) => {
+                let number = placeholder.id.strip_prefix('$').and_then(|n| n.parse::<usize>().ok());
+                let value = match (&parameters, number) {
+                    (Some(values), Some(n)) if n > 0 => values.get(n - 1),
+                    _ => None,
+                };
+                match value {
+                    Some(value) => Ok(Transformed::yes(Expr::Literal(value.clone(), None))),
+                    None if parameters.is_none() => {
+                        unknown = true;
+                        Ok(Transformed::no(expr))
+                    }
+                    None => Err(Error::postgres(
+                        "42P02",
+                        format!("there is no parameter {}", placeholder.id),
+                    )
+                    .into()),
+                }
+            }
+            _ => Ok(Transformed::no(expr)),
+        })?;
+        if unknown {
+            return Ok(None);
+        }
+        let now = chrono::DateTime::from_timestamp_micros(self.catalog.now().micros());
+        let simplify = SimplifyContext::default()
+            .with_schema(Arc::new(DFSchema::empty()))
+            .with_config_options(Arc::new(context.context_provider().options().clone()))
+            .with_query_execution_start_time(now);
+        let simplifier = ExprSimplifier::new(simplify);
+        let expr = simplifier.coerce(expr.data, &DFSchema::empty())?;
+        match simplifier.simplify(expr)? {
+            Expr::Literal(value, _) => Ok(Some(value)),
+            other => Err(Error::MalformedInstant(format!("{other} is not constant")).into()),
+        }
+    }
 }
 
 impl RelationPlanner for TemporalRelationPlanner {
     fn plan_relation(
         &self,
         relation: TableFactor,
-        _context: &mut dyn RelationPlannerContext,
+        context: &mut dyn RelationPlannerContext,
     ) -> Result<RelationPlanning> {
-        let _ = &self.catalog;
-        Ok(RelationPlanning::Original(Box::new(relation)))
+        match relation {
+            TableFactor::Function { name, args, alias, .. }
+                if matches!(name.0.as_slice(), [part]
+                    if part.as_ident().is_some_and(|i| i.value == TABLE_FUNCTION)) =>
+            {
+                self.plan_marker(&args, alias, context)
+            }
+            // A clause that was not bound.
+            TableFactor::Table { version: Some(_), .. } => Err(unhandled()),
+            mut relation @ TableFactor::Table { .. } => match take_time_clause(&mut relation)? {
+                Some(_) => Err(unhandled()),
+                None => Ok(RelationPlanning::Original(Box::new(relation))),
+            },
+            other => Ok(RelationPlanning::Original(Box::new(other))),
+        }
     }
+}
+
+fn unhandled() -> datafusion::error::DataFusionError {
+    Error::Unsupported("this clause of time travel in this place".into()).into()
+}
+
+fn period(a: &str, low: CommitTs, b: &str, high: CommitTs) -> String {
+    format!("{a} {} {b} {}", instant::display(low), instant::display(high))
+}
+
+fn text(argument: &FunctionArg) -> Result<&str> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(ast::Expr::Value(value))) => {
+            match &value.value {
+                Value::SingleQuotedString(text) => Ok(text),
+                _ => Err(unhandled()),
+            }
+        }
+        _ => Err(unhandled()),
+    }
+}
+
+fn view_query(name: &TableReference, text: &str) -> Result<Box<Query>> {
+    let damaged = || Error::postgres("XX000", format!("the query of view \"{name}\" is damaged"));
+    let statement = crate::parser::parse(text)?.pop().ok_or_else(damaged)?;
+    match statement.kind {
+        StatementKind::Sql(statement) => match *statement {
+            ast::Statement::Query(query) => Ok(query),
+            _ => Err(damaged().into()),
+        },
+        StatementKind::Extension(_) => Err(damaged().into()),
+    }
+}
+
+/// Gives the columns of a view their names.
+fn rename(plan: LogicalPlan, names: &[String]) -> Result<LogicalPlan> {
+    if names.len() != plan.schema().fields().len() {
+        return Ok(plan);
+    }
+    let columns: Vec<Expr> = plan
+        .schema()
+        .columns()
+        .into_iter()
+        .zip(names)
+        .map(|(column, name)| Expr::Column(column).alias(name))
+        .collect();
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
 }

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::ScalarUDF;
 
+use crate::now;
 use crate::relation::TemporalRelationPlanner;
 use crate::temporal::TemporalCatalog;
 use crate::types::PostgresTypePlanner;
+use crate::window::{WindowFunction, WindowRule};
 
 /// Installs planners, rules and functions into a session state. `builder` should have its
 /// default features already.
@@ -19,7 +22,11 @@ pub fn configure(
     options.sql_parser.support_varchar_with_length = true;
     options.sql_parser.map_string_types_to_utf8view = true;
     options.execution.time_zone = Some(catalog.time_zone().name().to_owned());
+    let functions = builder.scalar_functions().get_or_insert_default();
+    functions.push(Arc::new(ScalarUDF::new_from_impl(WindowFunction::new())));
+    functions.extend(now::functions(&catalog));
     builder
-        .with_relation_planners(vec![Arc::new(TemporalRelationPlanner::new(catalog))])
+        .with_relation_planners(vec![Arc::new(TemporalRelationPlanner::new(Arc::clone(&catalog)))])
         .with_type_planner(Arc::new(PostgresTypePlanner))
+        .with_analyzer_rule(Arc::new(WindowRule::new(catalog)))
 }

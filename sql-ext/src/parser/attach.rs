@@ -42,7 +42,7 @@ pub(crate) enum TimeClause {
 
 impl TimeClause {
     /// The arguments that stand for it in the syntax tree.
-    fn arguments(self) -> Vec<FunctionArg> {
+    pub(crate) fn arguments(self) -> Vec<FunctionArg> {
         let (kind, values) = match self {
             TimeClause::AsOf(t) => ("as_of", vec![t]),
             TimeClause::AsOfRelative(t) => ("as_of_relative", vec![t]),

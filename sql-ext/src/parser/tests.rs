@@ -150,7 +150,7 @@ fn writing_into_the_past_is_25006() {
 fn errors_tell_their_position_in_the_query_string() {
     assert_eq!(
         printed("select 1;\n select * from t order 5"),
-        "42601 syntax error at or near \"5\" at 34"
+        "42601 syntax error at or near \"order\" at 28"
     );
     assert_eq!(printed("é; selct"), "42601 syntax error at or near \"é\" at 1");
     assert_eq!(printed("select 1 +"), "42601 syntax error at end of input at 11");

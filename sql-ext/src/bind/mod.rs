@@ -1,0 +1,374 @@
+//! Resolves what a statement says of time and hidden columns before DataFusion plans it.
+//!
+//! Every table reference becomes the call of a table function that does not exist,
+//! `_chronos_table('t', 'hidden columns', …)`, which only
+//! [`crate::relation::TemporalRelationPlanner`] plans: DataFusion alone refuses it, so no clause
+//! can be lost. A reference to a CTE stays as it is, or, with an instant, becomes the CTE's query
+//! with that instant.
+
+mod hidden;
+mod window;
+
+pub(crate) use window::WINDOW_FUNCTION;
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use datafusion::common::{Result, TableReference};
+use datafusion::sql::sqlparser::ast::{
+    self, Cte, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, Query,
+    Select, TableAlias, TableFactor, Value, VisitMut, VisitorMut,
+};
+
+use crate::error::Error;
+use crate::parser::{TimeClause, spread_over, take_time_clause};
+use crate::temporal::TemporalCatalog;
+
+/// The table function that stands for a table reference.
+pub(crate) const TABLE_FUNCTION: &str = "_chronos_table";
+
+/// A statement ready to be planned.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// What DataFusion's planner gets.
+    pub statement: ast::Statement,
+    /// Whether its plan holds instants (AS OF, windows), so that it cannot be kept for a later
+    /// execution.
+    pub holds_instants: bool,
+    /// The numbers of the parameters that are instants by themselves (`AS OF $1`), which the
+    /// plan does not know any more; they are timestamptz.
+    pub instant_parameters: BTreeSet<usize>,
+}
+
+/// Makes a query (or EXPLAIN, INSERT … SELECT, CREATE TABLE AS) ready to be planned. UPDATE and
+/// DELETE are to be given as the queries that find their rows.
+///
+/// # Errors
+/// What is wrong with its time travel clauses, windowed aggregates and hidden columns.
+pub fn bind(statement: &ast::Statement, catalog: &dyn TemporalCatalog) -> Result<Bound> {
+    let mut statement = statement.clone();
+    let mut binder = Binder::new(catalog);
+    if let ControlFlow::Break(error) = statement.visit(&mut binder) {
+        return Err((*error).into());
+    }
+    Ok(Bound {
+        statement,
+        holds_instants: binder.holds_instants,
+        instant_parameters: binder.instant_parameters,
+    })
+}
+
+/// Binds a view's query, whose CTEs get names of their own, for it is planned within another.
+pub(crate) fn bind_view(query: &mut Query, catalog: &dyn TemporalCatalog) -> Result<()> {
+    static VIEWS: AtomicU64 = AtomicU64::new(0);
+    let mut binder = Binder::new(catalog);
+    binder.view = Some(VIEWS.fetch_add(1, Ordering::Relaxed));
+    match query.visit(&mut binder) {
+        ControlFlow::Break(error) => Err((*error).into()),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// A CTE in scope.
+#[derive(Clone)]
+struct Scoped {
+    /// The name in the text.
+    name: String,
+    /// The name that DataFusion knows it by.
+    planned: String,
+    /// As written, for references with an instant.
+    cte: Cte,
+    recursive: bool,
+    /// How many CTEs were in scope where it was defined.
+    outer: usize,
+}
+
+struct Binder<'a> {
+    catalog: &'a dyn TemporalCatalog,
+    scope: Vec<Scoped>,
+    /// Of each query around: its WITH, taken out while its body is visited, the CTEs in scope
+    /// before it, and the hidden columns that it names.
+    queries: Vec<(Option<ast::With>, usize, BTreeSet<String>)>,
+    /// CTE names that were given to DataFusion.
+    names: BTreeSet<String>,
+    view: Option<u64>,
+    holds_instants: bool,
+    instant_parameters: BTreeSet<usize>,
+}
+
+type Flow = ControlFlow<Box<Error>>;
+
+fn flow(result: std::result::Result<(), Error>) -> Flow {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(Box::new(error)),
+    }
+}
+
+impl<'a> Binder<'a> {
+    fn new(catalog: &'a dyn TemporalCatalog) -> Self {
+        Binder {
+            catalog,
+            scope: Vec::new(),
+            queries: Vec::new(),
+            names: BTreeSet::new(),
+            view: None,
+            holds_instants: false,
+            instant_parameters: BTreeSet::new(),
+        }
+    }
+
+    /// The CTE that a name stands for, if it is one's.
+    fn cte(&self, name: &ObjectName) -> Option<&Scoped> {
+        let [part] = name.0.as_slice() else { return None };
+        let name = normal(part.as_ident()?);
+        self.scope.iter().rev().find(|scoped| scoped.name == name)
+    }
+
+    fn enter_with(&mut self, with: &mut ast::With) -> Flow {
+        for cte in &mut with.cte_tables {
+            let name = normal(&cte.alias.name);
+            let mut planned = match self.view {
+                None => name.clone(),
+                Some(view) => format!("{name}@{view}"),
+            };
+            while !self.names.insert(planned.clone()) {
+                planned.push('\'');
+            }
+            let scoped = Scoped {
+                name,
+                planned: planned.clone(),
+                cte: cte.clone(),
+                recursive: with.recursive,
+                outer: self.scope.len(),
+            };
+            if with.recursive {
+                self.scope.push(scoped);
+                cte.query.visit(self)?;
+            } else {
+                cte.query.visit(self)?;
+                self.scope.push(scoped);
+            }
+            cte.alias.name = Ident::with_quote('"', planned);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn bind_factor(&mut self, factor: &mut TableFactor) -> std::result::Result<(), Error> {
+        let clause = take_time_clause(factor)?;
+        let TableFactor::Table { name, alias, args, version, sample, .. } = factor else {
+            return Ok(());
+        };
+        if version.is_some() {
+            return Err(Error::Unsupported("this form of time travel".into()));
+        }
+        if sample.is_some() {
+            return Err(Error::Unsupported("TABLESAMPLE".into()));
+        }
+        if args.is_some() {
+            return Ok(());
+        }
+        if let Some(clause) = &clause {
+            self.note(clause)?;
+        }
+        let Some(scoped) = self.cte(name).cloned() else {
+            *factor = self.marker(name, alias.take(), clause)?;
+            return Ok(());
+        };
+        match clause {
+            None => {
+                if alias.is_none() {
+                    *alias = Some(table_alias(last_ident(name)));
+                }
+                *name = ObjectName::from(vec![Ident::with_quote('"', scoped.planned)]);
+                Ok(())
+            }
+            Some(clause) => {
+                if scoped.recursive {
+                    return Err(Error::Unsupported(
+                        "time travel on a recursive common table expression".into(),
+                    ));
+                }
+                let mut query = scoped.cte.query.clone();
+                spread_over(&mut query, &clause)?;
+                let mut inner = Binder::new(self.catalog);
+                inner.scope = self.scope[..scoped.outer].to_vec();
+                inner.names = std::mem::take(&mut self.names);
+                inner.view = self.view;
+                let visited = query.visit(&mut inner);
+                self.names = inner.names;
+                if let ControlFlow::Break(error) = visited {
+                    return Err(*error);
+                }
+                let mut alias = alias.take().unwrap_or_else(|| table_alias(last_ident(name)));
+                if alias.columns.is_empty() {
+                    alias.columns = scoped.cte.alias.columns;
+                }
+                *factor = TableFactor::Derived {
+                    lateral: false,
+                    subquery: query,
+                    alias: Some(alias),
+                    sample: None,
+                };
+                Ok(())
+            }
+        }
+    }
+
+    /// Remembers what a clause means for keeping the plan, and refuses columns in it.
+    fn note(&mut self, clause: &TimeClause) -> std::result::Result<(), Error> {
+        self.holds_instants = true;
+        let exprs: Vec<&Expr> = match clause {
+            TimeClause::All => vec![],
+            TimeClause::AsOf(a) | TimeClause::AsOfRelative(a) | TimeClause::Version(a) => vec![a],
+            TimeClause::FromTo(a, b)
+            | TimeClause::Between(a, b)
+            | TimeClause::ContainedIn(a, b) => vec![a, b],
+        };
+        for expr in exprs {
+            let mut inner = expr;
+            while let Expr::Nested(nested) = inner {
+                inner = nested;
+            }
+            if let Expr::Value(value) = inner
+                && let Value::Placeholder(name) = &value.value
+                && let Some(number) = name.strip_prefix('$').and_then(|n| n.parse().ok())
+                && !matches!(clause, TimeClause::Version(_))
+            {
+                self.instant_parameters.insert(number);
+            }
+            let refused = ast::visit_expressions(expr, |e| match e {
+                Expr::Identifier(_) | Expr::CompoundIdentifier(_) => {
+                    ControlFlow::Break(Error::InstantWithColumns)
+                }
+                Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
+                    ControlFlow::Break(Error::Unsupported(
+                        "a subquery as the instant of a read".into(),
+                    ))
+                }
+                _ => ControlFlow::Continue(()),
+            });
+            if let ControlFlow::Break(error) = refused {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn marker(
+        &self,
+        name: &ObjectName,
+        alias: Option<TableAlias>,
+        clause: Option<TimeClause>,
+    ) -> std::result::Result<TableFactor, Error> {
+        let reference = table_reference(name)?;
+        let empty = BTreeSet::new();
+        let hidden = self.queries.last().map_or(&empty, |(_, _, hidden)| hidden);
+        let hidden = hidden.iter().cloned().collect::<Vec<_>>().join(",");
+        let mut args = vec![text_argument(reference.to_quoted_string()), text_argument(hidden)];
+        if let Some(clause) = clause {
+            args.extend(clause.arguments());
+        }
+        Ok(TableFactor::Function {
+            lateral: false,
+            name: ObjectName::from(vec![Ident::new(TABLE_FUNCTION)]),
+            args,
+            with_ordinality: false,
+            alias,
+        })
+    }
+}
+
+impl VisitorMut for Binder<'_> {
+    type Break = Box<Error>;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> Flow {
+        let before = self.scope.len();
+        let mut with = query.with.take();
+        if let Some(with) = &mut with {
+            self.enter_with(with)?;
+        }
+        if let Some(table) = table_command(query) {
+            *query.body = table;
+        }
+        let named = hidden::named_in(query);
+        self.queries.push((with, before, named));
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &mut Query) -> Flow {
+        if let Some((with, before, _)) = self.queries.pop() {
+            query.with = with;
+            self.scope.truncate(before);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> Flow {
+        flow(hidden::expand_wildcards(self, select))
+    }
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
+        flow(self.bind_factor(factor))
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> Flow {
+        match window::rewrite(expr) {
+            Ok(rewritten) => {
+                self.holds_instants |= rewritten;
+                ControlFlow::Continue(())
+            }
+            Err(error) => ControlFlow::Break(Box::new(error)),
+        }
+    }
+}
+
+/// `TABLE t` as `SELECT * FROM t`.
+fn table_command(query: &Query) -> Option<ast::SetExpr> {
+    let ast::SetExpr::Table(table) = query.body.as_ref() else { return None };
+    let names = [&table.schema_name, &table.table_name].into_iter().flatten();
+    let name = names.cloned().collect::<Vec<_>>().join(".");
+    let mut statements = crate::parser::parse(&format!("SELECT * FROM {name}")).ok()?;
+    match statements.pop()?.kind {
+        crate::statement::StatementKind::Sql(statement) => match *statement {
+            ast::Statement::Query(query) => Some(*query.body),
+            _ => None,
+        },
+        crate::statement::StatementKind::Extension(_) => None,
+    }
+}
+
+fn text_argument(text: String) -> FunctionArg {
+    FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::value(Value::SingleQuotedString(text))))
+}
+
+fn table_alias(name: Ident) -> TableAlias {
+    TableAlias { explicit: true, name, columns: vec![], at: None }
+}
+
+fn last_ident(name: &ObjectName) -> Ident {
+    name.0.last().and_then(ObjectNamePart::as_ident).cloned().unwrap_or_else(|| Ident::new("?"))
+}
+
+/// An identifier as PostgreSQL stores it.
+pub(crate) fn normal(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+/// A name as DataFusion holds it.
+pub(crate) fn table_reference(name: &ObjectName) -> std::result::Result<TableReference, Error> {
+    let parts: Option<Vec<String>> =
+        name.0.iter().map(|part| part.as_ident().map(normal)).collect();
+    match parts.as_deref() {
+        Some([table]) => Ok(TableReference::bare(table.as_str())),
+        Some([schema, table]) => Ok(TableReference::partial(schema.as_str(), table.as_str())),
+        Some([catalog, schema, table]) => {
+            Ok(TableReference::full(catalog.as_str(), schema.as_str(), table.as_str()))
+        }
+        _ => Err(Error::postgres("42601", format!("improper qualified name: {name}"))),
+    }
+}
