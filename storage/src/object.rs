@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use chronos_catalog::ObjectMeta;
-use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
+use datafusion::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use datafusion::parquet::arrow::async_reader::AsyncFileReader;
-use datafusion::parquet::errors::Result as ParquetResult;
+use datafusion::parquet::errors::{ParquetError, Result as ParquetResult};
 use datafusion::parquet::file::metadata::{
     PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader,
 };
@@ -253,12 +253,12 @@ impl Objects {
     }
 
     /// A Parquet file's footer and page index.
-    pub(crate) async fn parquet_metadata(
+    pub(crate) async fn footer(
         self: &Arc<Self>,
         meta: &ObjectMeta,
-    ) -> Result<Arc<ParquetMetaData>> {
+    ) -> Result<Arc<ArrowReaderMetadata>> {
         let key: CacheKey = (Arc::from(meta.path.as_str()), PARSED);
-        if let Some(value) = self.cache.get::<ParquetMetaData>(&key) {
+        if let Some(value) = self.cache.get::<ArrowReaderMetadata>(&key) {
             return Ok(value);
         }
         let mut reader = VerifiedReader { objects: Arc::clone(self), meta: Arc::new(meta.clone()) };
@@ -266,11 +266,26 @@ impl Objects {
             .with_page_index_policy(PageIndexPolicy::Optional)
             .with_prefetch_hint(Some(meta.block_bytes as usize))
             .load_and_finish(&mut reader, meta.size)
-            .await?;
+            .await
+            .map_err(|e| of_parquet(e, &meta.path))?;
         let bytes = parsed.memory_size();
-        let value = Arc::new(parsed);
+        let footer = ArrowReaderMetadata::try_new(Arc::new(parsed), ArrowReaderOptions::new())
+            .map_err(|e| of_parquet(e, &meta.path))?;
+        let value = Arc::new(footer);
         self.cache.put(key, Arc::clone(&value), bytes);
         Ok(value)
+    }
+}
+
+/// The error that a verified read failed with, out of what Parquet wrapped it in; anything else
+/// that Parquet finds wrong with verified bytes means that the file is not what was written.
+pub(crate) fn of_parquet(error: ParquetError, path: &str) -> Error {
+    match error {
+        ParquetError::External(inner) => match inner.downcast::<Error>() {
+            Ok(own) => *own,
+            Err(inner) => Error::Corrupt { path: path.to_owned(), reason: inner.to_string() },
+        },
+        other => Error::Corrupt { path: path.to_owned(), reason: other.to_string() },
     }
 }
 
@@ -305,6 +320,6 @@ impl AsyncFileReader for VerifiedReader {
         &'a mut self,
         _options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, ParquetResult<Arc<ParquetMetaData>>> {
-        async move { Ok(self.objects.parquet_metadata(&self.meta).await?) }.boxed()
+        async move { Ok(Arc::clone(self.objects.footer(&self.meta).await?.metadata())) }.boxed()
     }
 }

@@ -1,1 +1,633 @@
-//! Reads a cold segment.
+//! Reads segments, hot and cold: the one place that decides which versions a read sees.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use chronos_catalog::{
+    CommitTs, Oid, ReadTs, SegmentId, SegmentMeta, SqlType, SystemTime, TableDef,
+};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, Int64Array, RecordBatch,
+    RecordBatchOptions, TimestampMicrosecondArray, UInt32Array, UInt64Array, new_null_array,
+};
+use datafusion::arrow::compute::{filter_record_batch, take};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
+use datafusion::datasource::physical_plan::parquet::{
+    PagePruningAccessPlanFilter, ParquetAccessPlan, ParquetFileMetrics, RowGroupAccess,
+    RowGroupAccessPlanFilter,
+};
+use datafusion::parquet::arrow::ProjectionMask;
+use datafusion::parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection, RowSelector};
+use datafusion::parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use roaring::RoaringBitmap;
+
+use crate::error::{Error, Result};
+use crate::hot::Chunk;
+use crate::object::{Objects, VerifiedReader, of_parquet};
+use crate::row_ends::EndTimes;
+use crate::segment::Source;
+use crate::segment::schema::ColumnMap;
+
+/// A run of ended rows this long is skipped in the file; shorter ones are decoded and dropped,
+/// which is faster.
+const SKIP_ROWS: u32 = 2048;
+
+/// A column of what is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// The table's column of that index.
+    Column(usize),
+    From,
+    To,
+    Ov,
+    Cv,
+    Segment,
+    Position,
+}
+
+/// Which versions a read sees, besides those that row ends hide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// Versions that began at or after it,
+    pub(crate) from_min: i64,
+    /// and at or before it.
+    pub(crate) from_max: i64,
+    /// What their end must be.
+    pub(crate) to: ToRule,
+}
+
+/// What a version's end must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ToRule {
+    /// Nothing is asked: ended versions are left out by position, or shown too.
+    Any,
+    /// Not ended at or before the read, or ended after that instant.
+    After(i64),
+    /// Ended at or before that instant.
+    AtMost(i64),
+}
+
+impl Window {
+    /// The window of a read; `None` when it can see no version.
+    pub(crate) fn new(time: SystemTime, read_ts: ReadTs) -> Option<Window> {
+        let read = read_ts.micros();
+        let (from_min, from_max, to) = match time {
+            SystemTime::AsOf(t) => (i64::MIN, t.micros(), ToRule::Any),
+            SystemTime::All => (i64::MIN, i64::MAX, ToRule::Any),
+            SystemTime::FromTo(a, b) if a < b => {
+                (i64::MIN, b.micros() - 1, ToRule::After(a.micros()))
+            }
+            SystemTime::Between(a, b) if a <= b => {
+                (i64::MIN, b.micros(), ToRule::After(a.micros()))
+            }
+            SystemTime::ContainedIn(a, b) if a <= b => {
+                (a.micros(), i64::MAX, ToRule::AtMost(b.micros()))
+            }
+            SystemTime::FromTo(..) | SystemTime::Between(..) | SystemTime::ContainedIn(..) => {
+                return None;
+            }
+        };
+        Some(Window { from_min, from_max: from_max.min(read), to })
+    }
+
+    /// Whether every version that began in a range is in the window.
+    pub(crate) fn holds_all(&self, from: (CommitTs, CommitTs)) -> bool {
+        self.from_min <= from.0.micros() && from.1.micros() <= self.from_max
+    }
+
+    /// Whether no version that began in a range is in the window.
+    pub(crate) fn holds_none(&self, from: (CommitTs, CommitTs)) -> bool {
+        from.1.micros() < self.from_min || from.0.micros() > self.from_max
+    }
+}
+
+/// What is read of every segment.
+#[derive(Debug)]
+pub(crate) struct ReadSpec {
+    pub(crate) table: Oid,
+    pub(crate) def: Arc<TableDef>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) schema: SchemaRef,
+    pub(crate) window: Window,
+}
+
+/// A part of a segment, and what is known of its rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) id: SegmentId,
+    pub(crate) source: Source,
+    /// The shape of its rows.
+    pub(crate) shape: Arc<TableDef>,
+    pub(crate) map: Arc<ColumnMap>,
+    /// The transaction's own, not committed.
+    pub(crate) own: bool,
+    /// Positions that the read does not see.
+    pub(crate) hidden: Arc<RoaringBitmap>,
+    /// When its versions ended, where that is asked for.
+    pub(crate) times: Option<Arc<EndTimes>>,
+    /// The only positions that matter, where a key told them.
+    pub(crate) only: Option<Arc<RoaringBitmap>>,
+    /// The positions that this part covers.
+    pub(crate) range: Range<u32>,
+    /// Whether `_system_from` must be looked at.
+    pub(crate) check_from: bool,
+}
+
+/// A predicate that whole row groups and pages are left out by.
+#[derive(Debug)]
+pub(crate) struct Pruner {
+    pub(crate) expr: Arc<dyn PhysicalExpr>,
+    pub(crate) metrics: ExecutionPlanMetricsSet,
+    pub(crate) partition: usize,
+}
+
+/// What is known of a batch before its columns are put together.
+struct Raw<'a> {
+    rows: usize,
+    positions: Vec<u32>,
+    columns: &'a dyn Fn(usize) -> Option<ArrayRef>,
+    from: Option<ArrayRef>,
+    ov: Option<ArrayRef>,
+    cv: Option<ArrayRef>,
+}
+
+impl ReadSpec {
+    fn wants(&self, output: Output) -> bool {
+        self.outputs.contains(&output)
+    }
+
+    /// Puts a batch together and leaves out the versions that the read does not see.
+    fn finish(&self, part: &Part, raw: Raw<'_>) -> Result<RecordBatch> {
+        let mask = self.mask(part, &raw)?;
+        let mut columns = Vec::with_capacity(self.outputs.len());
+        for (output, field) in self.outputs.iter().zip(self.schema.fields()) {
+            let target = field.data_type();
+            let absent = |name: &str| Error::Inconsistent {
+                table: self.table,
+                reason: format!("segment {} was read without {name}", part.id),
+            };
+            let column: ArrayRef = match output {
+                Output::Column(i) => part.map.column(*i, target, raw.rows, raw.columns)?,
+                Output::From if part.own => new_null_array(target, raw.rows),
+                Output::Cv if part.own => new_null_array(target, raw.rows),
+                Output::From => {
+                    let from = raw.from.as_ref().ok_or_else(|| absent("_system_from"))?;
+                    let from = from.as_primitive::<TimestampMicrosecondType>();
+                    Arc::new(from.clone().with_data_type(target.clone()))
+                }
+                Output::Cv => raw.cv.clone().ok_or_else(|| absent("_cv"))?,
+                Output::Ov => raw.ov.clone().ok_or_else(|| absent("_ov"))?,
+                Output::To => {
+                    let times = part.times.as_ref();
+                    let to: TimestampMicrosecondArray =
+                        raw.positions.iter().map(|&p| times.and_then(|t| t.get(p))).collect();
+                    Arc::new(to.with_data_type(target.clone()))
+                }
+                Output::Segment => Arc::new(UInt64Array::from_value(part.id.0, raw.rows)),
+                Output::Position => Arc::new(UInt32Array::from(raw.positions.clone())),
+            };
+            columns.push(column);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(raw.rows));
+        let schema = Arc::clone(&self.schema);
+        let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
+        match mask {
+            Some(mask) => Ok(filter_record_batch(&batch, &mask)?),
+            None => Ok(batch),
+        }
+    }
+
+    /// The versions that are seen; `None` when all are.
+    fn mask(&self, part: &Part, raw: &Raw<'_>) -> Result<Option<BooleanArray>> {
+        let (Some(&first), Some(&last)) = (raw.positions.first(), raw.positions.last()) else {
+            return Ok(None);
+        };
+        let mut mask = BooleanBufferBuilder::new(raw.rows);
+        mask.append_n(raw.rows, true);
+        let mut all = true;
+        let contiguous = (last - first) as usize + 1 == raw.rows;
+        let mut clear = |mask: &mut BooleanBufferBuilder, position: u32| {
+            let at = if contiguous {
+                Some((position - first) as usize)
+            } else {
+                raw.positions.binary_search(&position).ok()
+            };
+            if let Some(at) = at {
+                mask.set_bit(at, false);
+                all = false;
+            }
+        };
+        for position in part.hidden.range(first..=last) {
+            clear(&mut mask, position);
+        }
+        if let Some(only) = &part.only {
+            for (i, position) in raw.positions.iter().enumerate() {
+                if !only.contains(*position) {
+                    mask.set_bit(i, false);
+                    all = false;
+                }
+            }
+        }
+        let by_time = part.check_from || part.times.is_some();
+        if by_time && !part.own {
+            let from = raw.from.as_ref().ok_or_else(|| Error::Inconsistent {
+                table: self.table,
+                reason: format!("segment {} was read without _system_from", part.id),
+            })?;
+            let from = from.as_primitive::<TimestampMicrosecondType>();
+            let window = self.window;
+            for (i, (&from, &position)) in from.values().iter().zip(&raw.positions).enumerate() {
+                let mut seen = window.from_min <= from && from <= window.from_max;
+                if let Some(times) = &part.times {
+                    let to = times.get(position);
+                    seen &= match window.to {
+                        ToRule::Any => true,
+                        ToRule::After(a) => to.is_none_or(|to| to > a),
+                        ToRule::AtMost(b) => to.is_some_and(|to| to <= b),
+                    };
+                    // A version that its own transaction ended again was never there.
+                    seen &= to != Some(from);
+                }
+                if !seen {
+                    mask.set_bit(i, false);
+                    all = false;
+                }
+            }
+        }
+        Ok((!all).then(|| BooleanArray::new(mask.finish(), None)))
+    }
+
+    fn needs_from(&self, part: &Part) -> bool {
+        !part.own && (self.wants(Output::From) || part.check_from || part.times.is_some())
+    }
+}
+
+/// Reads a part of a segment as a stream of batches.
+pub(crate) fn read_part(
+    spec: Arc<ReadSpec>,
+    part: Part,
+    objects: Arc<Objects>,
+    pruner: Option<Arc<Pruner>>,
+    batch_rows: usize,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    match part.source.clone() {
+        Source::Hot(_, chunks) => read_hot(spec, part, chunks, batch_rows),
+        Source::Cold(meta) => {
+            let open = read_cold(spec, part, meta, objects, pruner, batch_rows);
+            futures::stream::once(open).try_flatten().boxed()
+        }
+    }
+}
+
+fn read_hot(
+    spec: Arc<ReadSpec>,
+    part: Part,
+    chunks: Arc<Vec<Arc<Chunk>>>,
+    batch_rows: usize,
+) -> BoxStream<'static, Result<RecordBatch>> {
+    let mut pieces: Vec<(Arc<Chunk>, usize, usize)> = Vec::new();
+    for chunk in chunks.iter() {
+        let mut end = chunk.rows().min(part.range.end.saturating_sub(chunk.first) as usize);
+        if part.check_from {
+            end = end.min(chunk.rows_at(CommitTs(spec.window.from_max)));
+        }
+        let mut start = part.range.start.saturating_sub(chunk.first) as usize;
+        let wanted = |start: usize, n: usize| match &part.only {
+            None => true,
+            Some(only) => {
+                let first = chunk.first + start as u32;
+                only.range_cardinality(first..first + n as u32) > 0
+            }
+        };
+        while start < end {
+            let n = (end - start).min(batch_rows);
+            if wanted(start, n) {
+                pieces.push((Arc::clone(chunk), start, n));
+            }
+            start += n;
+        }
+    }
+    let read = move |(chunk, start, n): (Arc<Chunk>, usize, usize)| {
+        let first = chunk.first + start as u32;
+        let ov_at = chunk.batch.num_columns() - 1;
+        let finish = |rows: usize,
+                      positions: Vec<u32>,
+                      cut: &dyn Fn(ArrayRef) -> Result<ArrayRef>|
+         -> Result<RecordBatch> {
+            let needed: Vec<usize> = spec
+                .outputs
+                .iter()
+                .filter_map(|o| match o {
+                    Output::Column(i) => part.map.place(*i),
+                    _ => None,
+                })
+                .collect();
+            let mut cuts: Vec<Option<ArrayRef>> = vec![None; chunk.batch.num_columns()];
+            for i in needed {
+                if cuts[i].is_none() {
+                    cuts[i] = Some(cut(Arc::clone(chunk.batch.column(i)))?);
+                }
+            }
+            let raw = Raw {
+                rows,
+                positions,
+                columns: &|i| cuts.get(i).cloned().flatten(),
+                from: Some(cut(Arc::new(chunk.from.clone()))?),
+                ov: Some(cut(Arc::clone(chunk.batch.column(ov_at)))?),
+                cv: Some(cut(Arc::new(chunk.cv.clone()))?),
+            };
+            spec.finish(&part, raw)
+        };
+        match &part.only {
+            Some(only) => {
+                let positions: Vec<u32> = only.range(first..first + n as u32).collect();
+                let indices: UInt32Array =
+                    positions.iter().map(|p| Some(p - chunk.first)).collect();
+                let cut = |array: ArrayRef| Ok(take(&array, &indices, None)?);
+                finish(positions.len(), positions, &cut)
+            }
+            None => {
+                let cut = |array: ArrayRef| Ok(array.slice(start, n));
+                finish(n, (first..first + n as u32).collect(), &cut)
+            }
+        }
+    };
+    futures::stream::iter(pieces.into_iter().map(read))
+        .try_filter(|batch| std::future::ready(batch.num_rows() > 0))
+        .boxed()
+}
+
+async fn read_cold(
+    spec: Arc<ReadSpec>,
+    part: Part,
+    meta: Arc<SegmentMeta>,
+    objects: Arc<Objects>,
+    pruner: Option<Arc<Pruner>>,
+    batch_rows: usize,
+) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    let footer = objects.footer(&meta.file).await?;
+    let selected = select_rows(&spec, &part, &footer, &meta, pruner.as_deref())?;
+    if selected.is_empty() {
+        return Ok(futures::stream::empty().boxed());
+    }
+    let width = part.map.width;
+    let constant = meta.commit_number;
+    let need_from = spec.needs_from(&part);
+    let mut places: Vec<usize> = spec
+        .outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Column(i) => part.map.place(*i),
+            Output::Ov => Some(width + 1),
+            Output::Cv if constant.is_none() && !part.own => Some(width + 2),
+            _ => None,
+        })
+        .collect();
+    if need_from && constant.is_none() {
+        places.push(width);
+    }
+    places.sort_unstable();
+    places.dedup();
+    let (groups, selection) = to_selection(&selected, &footer);
+    let reader = VerifiedReader { objects, meta: Arc::new(meta.file.clone()) };
+    let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, (*footer).clone());
+    let mask = ProjectionMask::roots(builder.parquet_schema(), places.iter().copied());
+    let stream = builder
+        .with_projection(mask)
+        .with_row_groups(groups)
+        .with_row_selection(selection)
+        .with_batch_size(batch_rows)
+        .build()?;
+    let mut positions = selected.into_iter().flatten();
+    let batches = stream.map(move |batch| {
+        let batch = batch.map_err(|e| of_parquet(e, &meta.file.path))?;
+        let rows = batch.num_rows();
+        let at = |place: usize| {
+            let i = places.binary_search(&place).ok()?;
+            batch.columns().get(i).cloned()
+        };
+        let from: Option<ArrayRef> = if !need_from {
+            None
+        } else if constant.is_some() {
+            let from = meta.from_max.micros();
+            Some(Arc::new(TimestampMicrosecondArray::from_value(from, rows)))
+        } else {
+            at(width)
+        };
+        let cv: Option<ArrayRef> = match constant {
+            Some(number) => Some(Arc::new(Int64Array::from_value(number, rows))),
+            None => at(width + 2),
+        };
+        let raw = Raw {
+            rows,
+            positions: positions.by_ref().take(rows).collect(),
+            columns: &at,
+            from,
+            ov: at(width + 1),
+            cv,
+        };
+        spec.finish(&part, raw)
+    });
+    Ok(batches.try_filter(|batch| std::future::ready(batch.num_rows() > 0)).boxed())
+}
+
+/// The position ranges of a file that are read, ascending.
+fn select_rows(
+    spec: &ReadSpec,
+    part: &Part,
+    footer: &ArrowReaderMetadata,
+    meta: &SegmentMeta,
+    pruner: Option<&Pruner>,
+) -> Result<Vec<Range<u32>>> {
+    let groups = footer.metadata().row_groups();
+    let mut plan = ParquetAccessPlan::new_none(groups.len());
+    let mut starts = Vec::with_capacity(groups.len());
+    let mut start = 0_u32;
+    for (i, group) in groups.iter().enumerate() {
+        starts.push(start);
+        let end = start + group.num_rows() as u32;
+        if start < part.range.end && part.range.start < end {
+            plan.scan(i);
+        }
+        start = end;
+    }
+    if start != meta.rows {
+        return Err(Error::Corrupt {
+            path: meta.file.path.clone(),
+            reason: format!("it has {start} rows, {} were expected", meta.rows),
+        });
+    }
+    if let Some(pruner) = pruner
+        && part.only.is_none()
+    {
+        plan = prune(spec, part, footer, meta, pruner, plan)?;
+    }
+    let mut ranges: Vec<Range<u32>> = Vec::new();
+    let mut push = |range: Range<u32>| {
+        let range = range.start.max(part.range.start)..range.end.min(part.range.end);
+        if range.is_empty() {
+            return;
+        }
+        match ranges.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => ranges.push(range),
+        }
+    };
+    for (i, access) in plan.inner().iter().enumerate() {
+        let start = starts[i];
+        match access {
+            RowGroupAccess::Skip => {}
+            RowGroupAccess::Scan => push(start..start + groups[i].num_rows() as u32),
+            RowGroupAccess::Selection(selection) => {
+                let mut at = start;
+                for selector in selection.iter() {
+                    let end = at + selector.row_count as u32;
+                    if !selector.skip {
+                        push(at..end);
+                    }
+                    at = end;
+                }
+            }
+        }
+    }
+    if let Some(only) = &part.only {
+        let inside = |p: &u32| ranges.iter().any(|r| r.contains(p));
+        let mut exact: Vec<Range<u32>> = Vec::new();
+        for p in only.iter().filter(inside).filter(|&p| !part.hidden.contains(p)) {
+            match exact.last_mut() {
+                Some(last) if last.end == p => last.end += 1,
+                _ => exact.push(p..p + 1),
+            }
+        }
+        return Ok(exact);
+    }
+    Ok(without_long_runs(ranges, &part.hidden))
+}
+
+/// Cuts runs of hidden rows that are long enough to be worth it out of the ranges.
+fn without_long_runs(ranges: Vec<Range<u32>>, hidden: &RoaringBitmap) -> Vec<Range<u32>> {
+    if hidden.len() < u64::from(SKIP_ROWS) {
+        return ranges;
+    }
+    let mut out = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        let mut start = range.start;
+        let mut run = range.start..range.start;
+        let mut cut = |run: &Range<u32>, start: &mut u32| {
+            if run.end - run.start >= SKIP_ROWS {
+                if run.start > *start {
+                    out.push(*start..run.start);
+                }
+                *start = run.end;
+            }
+        };
+        for p in hidden.range(range.clone()) {
+            if p == run.end {
+                run.end += 1;
+            } else {
+                cut(&run, &mut start);
+                run = p..p + 1;
+            }
+        }
+        cut(&run, &mut start);
+        if start < range.end {
+            out.push(start..range.end);
+        }
+    }
+    out
+}
+
+fn prune(
+    spec: &ReadSpec,
+    part: &Part,
+    footer: &ArrowReaderMetadata,
+    meta: &SegmentMeta,
+    pruner: &Pruner,
+    plan: ParquetAccessPlan,
+) -> Result<ParquetAccessPlan> {
+    let metadata = footer.metadata();
+    let descriptor = footer.parquet_schema();
+    let table_schema = Arc::new(Schema::new(spec.def.arrow_fields()));
+    let file_schema = prunable_schema(part, &spec.def, footer.schema());
+    let metrics = ParquetFileMetrics::new(pruner.partition, &meta.file.path, &pruner.metrics);
+    // A predicate that no statistics can tell anything about leaves everything in.
+    let Ok(predicate) =
+        PruningPredicate::try_new(Arc::clone(&pruner.expr), Arc::clone(&table_schema))
+    else {
+        return Ok(plan);
+    };
+    let mut filter = RowGroupAccessPlanFilter::new(plan);
+    filter.prune_by_statistics(
+        &file_schema,
+        descriptor,
+        metadata.row_groups(),
+        &predicate,
+        &metrics,
+    );
+    let plan = filter.build();
+    let pages = PagePruningAccessPlanFilter::new(&pruner.expr, table_schema);
+    Ok(pages.prune_plan_with_page_index(plan, &file_schema, descriptor, metadata, &metrics))
+}
+
+/// The file's columns under the names that the predicate uses. Columns whose statistics would
+/// mislead get a name that no column has: those of another type by now, and floats, for whose
+/// NaN Parquet keeps no bound.
+fn prunable_schema(part: &Part, def: &TableDef, file: &SchemaRef) -> Schema {
+    let fields = file.fields().iter().enumerate().map(|(i, field)| {
+        let now = part.shape.columns.get(i).and_then(|c| {
+            let now = def.column(c.id)?;
+            let plain = !matches!(
+                c.ty,
+                SqlType::Float4 | SqlType::Float8 | SqlType::Interval | SqlType::Array(_)
+            );
+            (now.ty == c.ty && plain).then_some(now.name.as_str())
+        });
+        let name = now.map_or_else(|| format!("\0{i}"), str::to_owned);
+        Field::new(name, field.data_type().clone(), field.is_nullable())
+    });
+    Schema::new(fields.collect::<Vec<_>>())
+}
+
+/// The row groups that hold the ranges, and the ranges as a selection among their rows.
+fn to_selection(ranges: &[Range<u32>], footer: &ArrowReaderMetadata) -> (Vec<usize>, RowSelection) {
+    let mut groups = Vec::new();
+    let mut selectors: Vec<RowSelector> = Vec::new();
+    let mut start = 0_u32;
+    let mut next = 0;
+    for (i, group) in footer.metadata().row_groups().iter().enumerate() {
+        let end = start + group.num_rows() as u32;
+        while next < ranges.len() && ranges[next].end <= start {
+            next += 1;
+        }
+        if next < ranges.len() && ranges[next].start < end {
+            groups.push(i);
+            let mut at = start;
+            for range in &ranges[next..] {
+                let (from, to) = (range.start.max(start), range.end.min(end));
+                if from >= to {
+                    break;
+                }
+                if from > at {
+                    selectors.push(RowSelector::skip((from - at) as usize));
+                }
+                selectors.push(RowSelector::select((to - from) as usize));
+                at = to;
+            }
+            if at < end {
+                selectors.push(RowSelector::skip((end - at) as usize));
+            }
+        }
+        start = end;
+    }
+    (groups, RowSelection::from(selectors))
+}
+
+/// The window of reads by position, which have been told which versions they want.
+pub(crate) fn every_version() -> Window {
+    Window { from_min: i64::MIN, from_max: i64::MAX, to: ToRule::Any }
+}
