@@ -6,12 +6,20 @@ use async_trait::async_trait;
 use chronos_catalog::{Oid, ReadTs, SqlType, SystemTime, TableDef};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::DFSchema;
 use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 
-use crate::error::Error;
+use crate::keys::KeySpec;
+use crate::lookup::positions_of;
 use crate::overlay::Overlay;
+use crate::parts::Planner;
+use crate::pushdown;
+use crate::scan::{About, ScanExec, ScanOptions};
+use crate::segment::reader::{Output, ReadSpec, Window};
 use crate::table::TableStore;
 
 /// The commit that began a version; NULL for a transaction's own rows.
@@ -39,7 +47,7 @@ pub struct VersionedTable {
     time: SystemTime,
     read_ts: ReadTs,
     overlay: Overlay,
-    internal: bool,
+    indexes: Vec<KeySpec>,
     schema: SchemaRef,
 }
 
@@ -58,15 +66,31 @@ impl VersionedTable {
         overlay: Overlay,
     ) -> Self {
         let schema = schema_of(&def, false);
-        VersionedTable { table, oid, def, time, read_ts, overlay, internal: false, schema }
+        VersionedTable { table, oid, def, time, read_ts, overlay, indexes: Vec::new(), schema }
     }
 
     /// Adds the columns `_segment` and `_position`.
     #[must_use]
     pub fn with_internal_columns(mut self) -> Self {
-        self.internal = true;
         self.schema = schema_of(&self.def, true);
         self
+    }
+
+    /// Adds indexes, besides the table's unique keys, that equality filters may use.
+    #[must_use]
+    pub fn with_indexes(mut self, indexes: Vec<KeySpec>) -> Self {
+        self.indexes = indexes;
+        self
+    }
+
+    /// What the column of that index in the schema is.
+    fn output(&self, index: usize) -> Output {
+        let hidden =
+            [Output::From, Output::To, Output::Ov, Output::Cv, Output::Segment, Output::Position];
+        match index.checked_sub(self.def.columns.len()) {
+            None => Output::Column(index),
+            Some(i) => hidden[i],
+        }
     }
 
     /// The span of system time.
@@ -128,7 +152,57 @@ impl TableProvider for VersionedTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let _ = (state, projection, filters, limit, &self.table, &self.overlay, self.internal);
-        Err(Error::Unsupported("scan".to_owned()).into())
+        let schema = match projection {
+            Some(indices) => Arc::new(self.schema.project(indices)?),
+            None => Arc::clone(&self.schema),
+        };
+        let window = Window::new(self.time, self.read_ts);
+        let (Some(table), Some(window)) = (&self.table, window) else {
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        };
+        let every: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let outputs = projection.unwrap_or(&every).iter().map(|&i| self.output(i)).collect();
+        let def = Arc::clone(&self.def);
+        let spec = ReadSpec { table: self.oid, def, outputs, schema, window };
+        let planner = Planner {
+            table,
+            overlay: &self.overlay,
+            def: &self.def,
+            time: self.time,
+            read_ts: self.read_ts,
+        };
+        let key = pushdown::find_key(&self.def, &self.indexes, filters);
+        let (positions, key) = match &key {
+            Some(found) => {
+                let positions = positions_of(&planner, &window, &found.key, &found.values).await?;
+                (Some(positions), Some(found.describe(&self.def)))
+            }
+            None => (None, None),
+        };
+        let parts = planner.plan(&spec, positions.as_ref()).await?;
+        let predicate = match conjunction(filters.to_vec()) {
+            Some(filter) => {
+                let schema = DFSchema::try_from(self.schema.as_ref().clone())?;
+                Some(state.create_physical_expr(filter, &schema)?)
+            }
+            None => None,
+        };
+        let about = About {
+            time: self.time,
+            read_ts: self.read_ts,
+            key,
+            segments: parts.segments,
+            pruned: parts.pruned,
+            masked: parts.masked,
+        };
+        let options = ScanOptions {
+            // The rows are filtered above, so only an unfiltered read may stop early.
+            limit: limit.filter(|_| predicate.is_none()),
+            predicate,
+            partitions: state.config().target_partitions(),
+            row_group_rows: table.options.row_group_rows,
+        };
+        let objects = Arc::clone(&table.objects);
+        Ok(Arc::new(ScanExec::new(spec, objects, parts, options, about)))
     }
 }

@@ -1,0 +1,254 @@
+//! Chooses the segments that a read opens, and what it must know of each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chronos_catalog::{CommitTs, ReadTs, SegmentId, SystemTime, TableDef};
+use futures::{StreamExt, TryStreamExt};
+use roaring::RoaringBitmap;
+
+use crate::error::{Error, Result};
+use crate::object::Objects;
+use crate::overlay::{Overlay, TableOverlay};
+use crate::row_ends::SegmentEnds;
+use crate::segment::reader::{Output, Part, ReadSpec, Window};
+use crate::segment::schema::ColumnMap;
+use crate::segment::{Segment, Source};
+use crate::table::TableStore;
+
+/// Sidecars loaded at once.
+const CONCURRENT_LOADS: usize = 8;
+
+/// The rows that a key or a list of places told; the others are not looked at.
+pub(crate) type Positions = BTreeMap<SegmentId, RoaringBitmap>;
+
+/// What a read opens.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    pub(crate) parts: Vec<Part>,
+    /// Segments of the table.
+    pub(crate) segments: usize,
+    /// Segments that the read leaves alone.
+    pub(crate) pruned: usize,
+    /// Rows of the others that it does not see.
+    pub(crate) masked: u64,
+    /// How many rows it sees, where that is known without reading them.
+    pub(crate) exact_rows: Option<u64>,
+    /// Whether it reads history rather than one instant.
+    pub(crate) history: bool,
+    /// At most how many rows it sees.
+    pub(crate) most_rows: u64,
+}
+
+/// A read of one table: what it sees of each segment.
+#[derive(Debug)]
+pub(crate) struct Planner<'a> {
+    pub(crate) table: &'a TableStore,
+    pub(crate) overlay: &'a Overlay,
+    pub(crate) def: &'a Arc<TableDef>,
+    pub(crate) time: SystemTime,
+    pub(crate) read_ts: ReadTs,
+}
+
+impl Planner<'_> {
+    /// Own rows and row ends show in the present only.
+    fn own(&self) -> Option<&Arc<TableOverlay>> {
+        match self.time {
+            SystemTime::AsOf(_) => self.overlay.table(self.table.oid()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn shape(&self, schema_version: u32) -> Result<Arc<TableDef>> {
+        // A running transaction's own shape is in no commit yet.
+        if schema_version == self.def.schema_version {
+            return Ok(Arc::clone(self.def));
+        }
+        self.table.shape(schema_version)
+    }
+
+    fn objects(&self) -> &Arc<Objects> {
+        &self.table.objects
+    }
+
+    /// Committed segments that may hold versions in the window.
+    pub(crate) fn committed(&self, window: &Window) -> Vec<Arc<Segment>> {
+        let segments = self.table.segments();
+        let in_window = |s: &&Arc<Segment>| s.from_range().is_some_and(|r| !window.holds_none(r));
+        segments.values().filter(in_window).cloned().collect()
+    }
+
+    /// What is opened; `only` restricts it to some positions.
+    pub(crate) async fn plan(&self, spec: &ReadSpec, only: Option<&Positions>) -> Result<Parts> {
+        let window = spec.window;
+        let segments = self.table.segments();
+        let own = self.own();
+        let mut parts = Parts {
+            segments: segments.len() + own.map_or(0, |own| own.bulk().len()),
+            exact_rows: Some(0),
+            history: !matches!(self.time, SystemTime::AsOf(_)),
+            ..Parts::default()
+        };
+        let wanted = |id: SegmentId| only.is_none_or(|only| only.contains_key(&id));
+        let committed = self.committed(&window);
+        let prepare =
+            committed.iter().filter(|s| wanted(s.id)).map(|s| self.committed_part(spec, s));
+        let mut prepared: Vec<Option<Part>> = futures::stream::iter(prepare.collect::<Vec<_>>())
+            .buffered(CONCURRENT_LOADS)
+            .try_collect()
+            .await?;
+        if let Some(own) = own {
+            for segment in own.bulk().iter().filter(|s| wanted(s.id)) {
+                let hidden = own.ends_of(segment.id).cloned().unwrap_or_default();
+                prepared.push(self.part(segment.id, segment.source(), true, Arc::new(hidden))?);
+            }
+            let local = own.local();
+            if wanted(SegmentId::LOCAL) && local.rows() > 0 {
+                let hidden = own.ends_of(SegmentId::LOCAL).cloned().unwrap_or_default();
+                let source = Source::Hot(local.schema_version(), local.chunks());
+                prepared.push(self.part(SegmentId::LOCAL, source, true, Arc::new(hidden))?);
+            }
+        }
+        for mut part in prepared.into_iter().flatten() {
+            if let Some(only) = only {
+                part.only = only.get(&part.id).cloned().map(Arc::new);
+            }
+            parts.add(&window, part);
+        }
+        parts.pruned = parts
+            .segments
+            .saturating_sub(parts.parts.iter().filter(|p| p.id != SegmentId::LOCAL).count());
+        Ok(parts)
+    }
+
+    /// The given places, whether their versions have ended or not.
+    pub(crate) fn at_places(&self, positions: &Positions) -> Result<Vec<Part>> {
+        let own = self.own();
+        let bulk = |id: SegmentId| own?.bulk().iter().find(|s| s.id == id);
+        let mut parts = Vec::with_capacity(positions.len());
+        for (&id, only) in positions {
+            let (source, is_own) = match (bulk(id), own) {
+                (Some(segment), _) => (segment.source(), true),
+                (None, Some(own)) if id == SegmentId::LOCAL => {
+                    (Source::Hot(own.local().schema_version(), own.local().chunks()), true)
+                }
+                _ => (self.table.segment(id)?.source(), false),
+            };
+            if let Some(mut part) = self.part(id, source, is_own, Arc::default())? {
+                part.only = Some(Arc::new(only.clone()));
+                parts.push(part);
+            }
+        }
+        Ok(parts)
+    }
+
+    /// All rows of a segment, whether their versions have ended or not.
+    pub(crate) fn whole_part(&self, id: SegmentId, source: Source) -> Result<Option<Part>> {
+        self.part(id, source, false, Arc::default())
+    }
+
+    async fn committed_part(&self, spec: &ReadSpec, segment: &Segment) -> Result<Option<Part>> {
+        let window = spec.window;
+        let ends: &SegmentEnds = &segment.ends;
+        let mut times = None;
+        let mut hidden = Arc::new(RoaringBitmap::new());
+        if let SystemTime::AsOf(t) = self.time {
+            let at = t.min(self.read_ts);
+            hidden = ends.ended_at(self.objects(), segment.id, at).await?;
+            let own = self.own().and_then(|own| own.ends_of(segment.id));
+            if let Some(own) = own {
+                hidden = Arc::new(&*hidden | own);
+            }
+        }
+        let history = !matches!(self.time, SystemTime::AsOf(_));
+        if history || spec.outputs.contains(&Output::To) {
+            let all = ends.end_times(self.objects(), segment.id, self.read_ts).await?;
+            times = Some(Arc::new(all));
+        }
+        let Some(mut part) = self.part(segment.id, segment.source(), false, hidden)? else {
+            return Ok(None);
+        };
+        let Some(from) = from_range(&part.source) else { return Ok(None) };
+        part.check_from = !window.holds_all(from);
+        part.times = times;
+        Ok(Some(part))
+    }
+
+    fn part(
+        &self,
+        id: SegmentId,
+        source: Source,
+        own: bool,
+        hidden: Arc<RoaringBitmap>,
+    ) -> Result<Option<Part>> {
+        let (schema_version, rows) = match &source {
+            Source::Hot(version, chunks) => {
+                (*version, chunks.last().map_or(0, |c| c.first + c.rows() as u32))
+            }
+            Source::Cold(meta) => (meta.schema_version, meta.rows),
+        };
+        if rows == 0 {
+            return Ok(None);
+        }
+        if let Source::Cold(meta) = &source
+            && meta.ended_max.is_some()
+        {
+            return Err(Error::Unsupported("reading a segment of ended rows".to_owned()));
+        }
+        let shape = self.shape(schema_version)?;
+        let map = Arc::new(ColumnMap::new(&shape, self.def)?);
+        Ok(Some(Part {
+            id,
+            source,
+            shape,
+            map,
+            own,
+            hidden,
+            times: None,
+            only: None,
+            range: 0..rows,
+            check_from: false,
+        }))
+    }
+}
+
+/// When the first and the last of the rows began.
+fn from_range(source: &Source) -> Option<(CommitTs, CommitTs)> {
+    match source {
+        Source::Cold(meta) => Some((meta.from_min, meta.from_max)),
+        Source::Hot(_, chunks) => {
+            let last = chunks.last()?;
+            let from = chunks.first()?.from.value(0);
+            Some((CommitTs(from), CommitTs(last.from.value(last.rows() - 1))))
+        }
+    }
+}
+
+impl Parts {
+    fn add(&mut self, window: &Window, part: Part) {
+        let rows = u64::from(part.range.end);
+        let begun = match &part.source {
+            _ if part.own || !part.check_from => Some(rows),
+            Source::Hot(_, chunks) if window.from_min == i64::MIN => {
+                let at = CommitTs(window.from_max);
+                Some(chunks.iter().map(|c| c.rows_at(at) as u64).sum())
+            }
+            Source::Hot(..) | Source::Cold(_) => None,
+        };
+        let hidden = part.hidden.len();
+        let most = begun.unwrap_or(rows);
+        // Nothing of it is seen.
+        if most <= hidden {
+            return;
+        }
+        // Reads of history look at each version's end.
+        let unknown = part.only.is_some() || self.history;
+        self.exact_rows = match (self.exact_rows, begun) {
+            (Some(sum), Some(begun)) if !unknown => Some(sum + begun - hidden),
+            _ => None,
+        };
+        self.masked += rows - most + hidden;
+        self.most_rows += part.only.as_ref().map_or(most - hidden, |only| only.len());
+        self.parts.push(part);
+    }
+}
