@@ -222,6 +222,10 @@ impl State {
             let commit_number = manifest.commit_number;
             manifest.commit_number += 1;
             manifest.last_commit = commit.ts;
+            // Positions are 32 bits wide.
+            if manifest.open.is_some_and(|(_, rows)| rows.checked_add(write.row_count).is_none()) {
+                Self::seal(manifest);
+            }
             let (segment, first_position) = match manifest.open {
                 Some(open) => open,
                 None if write.row_count > 0 => {
@@ -312,7 +316,7 @@ impl State {
                     manifest.segments.remove(id);
                 }
                 for meta in added {
-                        manifest.segments.insert(meta.id, Arc::new(meta.clone()));
+                    manifest.segments.insert(meta.id, Arc::new(meta.clone()));
                 }
                 manifest.row_ends.retain(|m| !row_ends_removed.contains(&m.file.path));
                 manifest.row_ends.extend(row_ends_added.iter().cloned().map(Arc::new));
@@ -324,3 +328,6 @@ impl State {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

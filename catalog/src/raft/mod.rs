@@ -2,6 +2,7 @@
 
 mod applier;
 mod block;
+mod check;
 mod dir_lock;
 mod health;
 mod log_files;
@@ -19,5 +20,6 @@ mod types;
 mod tests;
 
 pub use applier::Applier;
+pub use check::{Finding, Severity, check};
 pub use dir_lock::DirLock;
 pub use node::{RaftNode, RaftOptions};

@@ -1,6 +1,7 @@
 //! Applies the log: first the state, then the rows, then the word that readers wait for.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use tokio::sync::watch;
 
 use crate::command::{Command, Outcome};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::raft::Applier;
 use crate::raft::health::Health;
 use crate::raft::snapshot::{SnapshotContents, SnapshotFile};
@@ -105,7 +106,15 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
                     Outcome::default()
                 }
                 EntryPayload::Normal(proposal) => {
-                    self.follow(&proposal.command).inspect_err(|e| {
+                    // A panic is a failure like any other: the task must live to report it.
+                    let follow = AssertUnwindSafe(|| self.follow(&proposal.command));
+                    let followed = catch_unwind(follow).unwrap_or_else(|_| {
+                        Err(Error::Corrupt {
+                            what: "command".to_owned(),
+                            reason: "applying it panicked".to_owned(),
+                        })
+                    });
+                    followed.inspect_err(|e| {
                         self.shared
                             .health
                             .fail(format!("could not apply entry {}: {e}", log_id.index));

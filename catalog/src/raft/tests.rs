@@ -17,7 +17,7 @@ use super::health::Health;
 use super::log_store::LogStore;
 use super::state_machine::{Shared, StateMachine};
 use super::types::{SnapshotMeta, TypeConfig};
-use super::{Applier, DirLock, RaftNode, RaftOptions};
+use super::{Applier, DirLock, RaftNode, RaftOptions, Severity, check};
 use crate::command::{Command, Commit, Outcome};
 use crate::error::{Error, Result};
 use crate::ids::Oid;
@@ -334,6 +334,98 @@ async fn entries_beyond_the_cache_are_read_from_their_files() {
     node.shutdown().await.unwrap();
 }
 
+#[tokio::test]
+async fn panic_while_applying_stops_the_node() {
+    struct Panics;
+    impl Applier for Panics {
+        fn apply(&self, _: &State, _: &Command, _: &Outcome) -> Result<()> {
+            panic!("a panic that the test wants")
+        }
+        fn export(&self, _: &State) -> Result<Bytes> {
+            Ok(Bytes::new())
+        }
+        fn restore(&self, _: &State, _: Bytes) -> Result<()> {
+            Ok(())
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let node = RaftNode::start(RaftOptions::new(dir.path(), 1), Arc::new(Panics)).await.unwrap();
+    assert!(matches!(node.propose(commit(1)).await, Err(Error::OutcomeUnknown { .. })));
+    assert!(node.healthy().is_err());
+    assert_eq!(*node.applied().borrow(), CommitTs::ZERO);
+}
+
+#[tokio::test]
+async fn failed_write_acknowledges_nothing_and_stops_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = RaftOptions::new(dir.path(), 1);
+    options.log_file_bytes_max = 1;
+    let (node, rows) = start_with(options).await.unwrap();
+    node.propose(commit(1)).await.unwrap();
+    // The next file cannot be created.
+    fs::rename(dir.path().join("log"), dir.path().join("gone")).unwrap();
+    let failed = node.propose(commit(2)).await;
+    assert!(
+        matches!(&failed, Err(Error::OutcomeUnknown { reason }) if reason.contains("log")),
+        "{failed:?}"
+    );
+    let again = node.propose(commit(3)).await;
+    assert!(matches!(again, Err(Error::NotLeader { .. })), "{again:?}");
+    assert_eq!(*rows.commits.lock(), [1]);
+    assert_eq!(*node.applied().borrow(), CommitTs(1));
+    let _ = node.shutdown().await;
+    fs::rename(dir.path().join("gone"), dir.path().join("log")).unwrap();
+    let (node, rows) = start(dir.path()).await.unwrap();
+    assert_eq!(*rows.commits.lock(), [1]);
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn dropped_node_frees_its_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = start(dir.path()).await.unwrap();
+    node.propose(commit(1)).await.unwrap();
+    drop(node);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let (node, rows) = loop {
+        match start(dir.path()).await {
+            Err(Error::InUse { .. }) if tokio::time::Instant::now() < deadline => {
+                tokio::task::yield_now().await;
+            }
+            started => break started.unwrap(),
+        }
+    };
+    assert_eq!(*rows.commits.lock(), [1]);
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn check_tells_fine_recoverable_and_damaged_apart() {
+    let worst = |dir: &Path| {
+        let findings = check(dir).unwrap();
+        findings.into_iter().max_by_key(|f| f.severity).unwrap()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (node, _) = start(dir.path()).await.unwrap();
+    node.propose(commit(1)).await.unwrap();
+    assert!(matches!(check(dir.path()), Err(Error::InUse { .. })));
+    node.snapshot().await.unwrap();
+    node.propose(commit(2)).await.unwrap();
+    node.shutdown().await.unwrap();
+    assert_eq!(worst(dir.path()).severity, Severity::Fine);
+
+    let file = log_files(dir.path()).pop().unwrap();
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() - 1]).unwrap();
+    let torn = worst(dir.path());
+    assert_eq!(torn.severity, Severity::Recoverable, "{torn}");
+    assert!(torn.message.contains("unfinished"), "{torn}");
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    fs::write(&file, damaged).unwrap();
+    assert_eq!(worst(dir.path()).severity, Severity::Damaged);
+}
+
 struct Builder;
 
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Builder {
@@ -370,6 +462,7 @@ fn log_store_is_what_openraft_expects() {
 /// Prints commits per second; run it by name with `--ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
+#[expect(clippy::disallowed_methods, reason = "it measures")]
 async fn commits_per_second() {
     for proposers in [1, 64] {
         let dir =

@@ -1,0 +1,133 @@
+//! Verifies a data directory that no server has open: every block and entry of the log, every
+//! snapshot, and that a start would find all it needs.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::error::Result;
+use crate::raft::block;
+use crate::raft::dir_lock::DirLock;
+use crate::raft::log_files::{self, LogContents, Place};
+use crate::raft::record::decode_entry;
+use crate::raft::snapshot::{self, SnapshotContents};
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// As it should be.
+    Fine,
+    /// A start deals with it, and nothing acknowledged is lost.
+    Recoverable,
+    /// A start refuses, or acknowledged commits are lost.
+    Damaged,
+}
+
+/// One thing that [`check`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// What it is: a sentence without its full stop.
+    pub message: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Fine => "ok",
+            Severity::Recoverable => "recoverable",
+            Severity::Damaged => "damaged",
+        };
+        write!(f, "{severity}: {}", self.message)
+    }
+}
+
+/// Verifies log and snapshots in a data directory, and changes nothing but the lock it holds
+/// meanwhile.
+///
+/// # Errors
+/// [`crate::Error::InUse`] while a server runs on it, [`crate::Error::Io`] when a directory
+/// cannot be listed. Damage is a finding, not an error.
+pub fn check(dir: &Path) -> Result<Vec<Finding>> {
+    let _lock = DirLock::acquire(dir)?;
+    let mut findings = Vec::new();
+    let mut add = |severity, message: String| findings.push(Finding { severity, message });
+
+    let mut snapshots = Vec::new();
+    for (index, path) in snapshot::list(&dir.join("snapshot"))? {
+        match SnapshotContents::read(&path) {
+            Ok(contents) => {
+                snapshots.push(index);
+                let commit = contents.state.last_commit;
+                add(
+                    Severity::Fine,
+                    format!(
+                        "snapshot \"{}\" holds everything up to entry {index}, commit {commit}",
+                        path.display()
+                    ),
+                );
+            }
+            // Whether that is recoverable depends on the others, which follow below.
+            Err(error) => add(Severity::Recoverable, error.to_string()),
+        }
+    }
+    let log = dir.join("log");
+    if !log.exists() {
+        let severity = if snapshots.is_empty() { Severity::Fine } else { Severity::Damaged };
+        add(severity, format!("there is no log directory \"{}\"", log.display()));
+        return Ok(findings);
+    }
+    let contents = match LogContents::read(&log) {
+        Ok(contents) => contents,
+        Err(error) => {
+            add(Severity::Damaged, error.to_string());
+            return Ok(findings);
+        }
+    };
+    if let Some((path, offset)) = &contents.torn {
+        add(
+            Severity::Recoverable,
+            format!(
+                "log file \"{}\" ends in an unfinished write at offset {offset}",
+                path.display()
+            ),
+        );
+    }
+    let (mut file, mut bytes) = (None, Vec::new());
+    for (index, (_, place)) in &contents.entries {
+        if file != Some(place.file) {
+            (file, bytes) = (Some(place.file), read_file(&log, place.file)?);
+        }
+        if let Err(error) = decode(&bytes, *place) {
+            add(Severity::Damaged, format!("entry {index} of the log: {error}"));
+        }
+    }
+    match (contents.entries.first_key_value(), contents.entries.last_key_value()) {
+        (Some((first, _)), Some((last, _))) => add(
+            Severity::Fine,
+            format!("the log holds entries {first} to {last} in {} files", contents.files.len()),
+        ),
+        _ => add(Severity::Fine, "the log holds no entries".to_owned()),
+    }
+    if let Some(purged) = contents.purged
+        && !snapshots.iter().any(|&index| index >= purged.index)
+    {
+        add(
+            Severity::Damaged,
+            format!("no good snapshot reaches the log, which begins after entry {}", purged.index),
+        );
+    }
+    Ok(findings)
+}
+
+fn read_file(log: &Path, number: u64) -> Result<Vec<u8>> {
+    let path = log.join(log_files::file_name(number));
+    std::fs::read(&path)
+        .map_err(crate::error::io_error(|| format!("read log file \"{}\"", path.display())))
+}
+
+fn decode(file: &[u8], place: Place) -> Result<()> {
+    let start = place.offset as usize + block::RECORD_HEADER_BYTES;
+    let end = place.offset as usize + place.length as usize;
+    decode_entry(file.get(start..end).unwrap_or(&[])).map(drop)
+}
