@@ -267,3 +267,6 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.write(Record::Purge(upto)).await
     }
 }
+
+#[cfg(test)]
+mod tests;
