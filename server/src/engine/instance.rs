@@ -33,7 +33,7 @@ pub struct Engine {
     pub(super) sequences: Sequences,
     pub(super) stats: MaintenanceStats,
     /// Wakes the maintenance task before its time.
-    pub(super) maintain: Notify,
+    pub(super) maintain: Arc<Notify>,
     /// Wakes writers that wait for memory.
     pub(super) memory_freed: Notify,
     /// About how many bytes all hot rows take.
@@ -90,7 +90,7 @@ impl Engine {
             applied,
             clock,
             stats: MaintenanceStats::default(),
-            maintain: Notify::new(),
+            maintain: Arc::new(Notify::new()),
             memory_freed: Notify::new(),
             hot_bytes: AtomicU64::new(0),
             next_oid: AtomicU32::new(next_oid),
@@ -98,7 +98,9 @@ impl Engine {
             tasks: Mutex::new(JoinSet::new()),
         });
         engine.measure_hot_bytes();
-        engine.spawn(maintenance::run(Arc::downgrade(&engine), engine.stopping.clone()));
+        let wake = Arc::clone(&engine.maintain);
+        let stopping = engine.stopping.clone();
+        engine.spawn(maintenance::run(Arc::downgrade(&engine), wake, stopping));
         Ok(engine)
     }
 

@@ -4,12 +4,13 @@
 //! A failure is logged once, tried again with growing pauses, and loses nothing: the rows stay
 //! in memory and in the log.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use chronos_catalog::{Command, CommitTs, Maintenance, Oid};
 use chronos_storage::HotUsage;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
@@ -37,22 +38,22 @@ pub struct MaintenanceStats {
 }
 
 /// Looks for work until the engine stops.
-pub(super) async fn run(engine: Weak<Engine>, stopping: CancellationToken) {
+pub(super) async fn run(engine: Weak<Engine>, wake: Arc<Notify>, stopping: CancellationToken) {
     let mut failures = 0u32;
     loop {
-        let Some(node) = engine.upgrade() else { return };
         let pause = match failures {
             0 => TICK,
             n => BACKOFF_MAX.min(TICK * 2u32.saturating_pow(n.min(8))),
         };
-        let woken = node.maintain.notified();
         tokio::select! {
             () = stopping.cancelled() => return,
             // After a failure a writer that waits for memory must not make us spin.
-            () = woken, if failures == 0 => {}
+            () = wake.notified(), if failures == 0 => {}
             () = tokio::time::sleep(pause) => {}
         }
-        match round(&node).await {
+        // Not held while waiting: an engine that is dropped without a stop must go away.
+        let Some(engine) = engine.upgrade() else { return };
+        match round(&engine).await {
             Ok(()) => {
                 if failures > 0 {
                     info!(failures, "background work goes on");
@@ -60,7 +61,7 @@ pub(super) async fn run(engine: Weak<Engine>, stopping: CancellationToken) {
                 failures = 0;
             }
             Err(cause) => {
-                node.stats.failures.fetch_add(1, Ordering::Relaxed);
+                engine.stats.failures.fetch_add(1, Ordering::Relaxed);
                 failures = failures.saturating_add(1);
                 if failures == 1 {
                     error!(error = %cause, "background work failed and is tried again");
