@@ -1,8 +1,7 @@
 //! Settings: a TOML file, the environment and flags, in rising precedence.
 //!
 //! One setting has one name everywhere: `flush_bytes` in the file, `CHRONOS_FLUSH_BYTES` in the
-//! environment, `--set flush_bytes=…` on the command line; the common ones have a flag of their
-//! own. An unknown name is an error that says where it stands. `config/chronos.toml` documents
+//! environment, `--flush-bytes` on the command line. An unknown name is an error that says where it stands. `config/chronos.toml` documents
 //! each with its default.
 
 use std::collections::BTreeMap;
@@ -45,14 +44,6 @@ pub enum ConfigError {
         name: String,
         /// The file, environment variable or flag.
         origin: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// A flag is malformed.
-    #[error("{flag}: {reason}")]
-    Flag {
-        /// The flag.
-        flag: String,
         /// What is wrong.
         reason: String,
     },
@@ -155,14 +146,17 @@ impl Default for Config {
 /// How one setting is read and shown.
 struct Setting {
     name: &'static str,
+    /// For the command line's help.
+    help: &'static str,
     set: fn(&mut Config, &str) -> Result<(), String>,
     get: fn(&Config) -> String,
 }
 
 macro_rules! settings {
-    ($($name:literal => $field:ident: $parse:ident / $show:ident),* $(,)?) => {
+    ($($field:ident: $parse:ident / $show:ident, $help:literal;)*) => {
         &[$(Setting {
-            name: $name,
+            name: stringify!($field),
+            help: $help,
             set: |config, text| { config.$field = $parse(text)?; Ok(()) },
             get: |config| $show(&config.$field),
         }),*]
@@ -171,22 +165,22 @@ macro_rules! settings {
 
 /// Every setting. The names are those of the file.
 static SETTINGS: &[Setting] = settings![
-    "data_dir" => data_dir: parse_path / show_path,
-    "listen" => listen: parse_address / show,
-    "http" => http: parse_http / show_http,
-    "store" => store: parse_store / show_store,
-    "log_level" => log_level: parse_text / show,
-    "connections_max" => connections_max: parse_number / show,
-    "worker_threads" => worker_threads: parse_number / show,
-    "flush_bytes" => flush_bytes: parse_number / show,
-    "flush_interval_ms" => flush_interval: parse_millis / show_millis,
-    "hot_bytes_max" => hot_bytes_max: parse_number / show,
-    "bulk_rows" => bulk_rows: parse_number / show,
-    "bulk_bytes" => bulk_bytes: parse_number / show,
-    "snapshot_log_bytes" => snapshot_log_bytes: parse_number / show,
-    "clock_skew_max_ms" => clock_skew_max: parse_millis / show_millis,
-    "cache_bytes" => cache_bytes: parse_number / show,
-    "shutdown_timeout_ms" => shutdown_timeout: parse_millis / show_millis,
+    data_dir: parse_path / show_path, "Where the log, snapshots and, without a store, segments live";
+    listen: parse_address / show, "The address of the PostgreSQL protocol";
+    http: parse_http / show_http, "The address of /health and /health/ready; \"off\" for none";
+    store: parse_store / show_store, "Where segments live: a directory or a file:, s3:, az:, gs: or memory: URL";
+    log_level: parse_text / show, "error, warn, info, debug, trace, or a filter as in RUST_LOG";
+    connections_max: parse_number / show, "Connections at a time";
+    worker_threads: parse_number / show, "Threads that run statements; 0 for one a core";
+    flush_bytes: parse_number / show, "Bytes of a table in memory from which on they are flushed";
+    flush_interval: parse_duration / show_duration, "How long rows stay in memory";
+    hot_bytes_max: parse_number / show, "Bytes of all tables in memory at which writers wait";
+    bulk_rows: parse_number / show, "Rows from which on a transaction writes segments ahead";
+    bulk_bytes: parse_number / show, "Bytes from which on a transaction writes segments ahead";
+    snapshot_log_bytes: parse_number / show, "Bytes of log between snapshots";
+    clock_skew_max: parse_duration / show_duration, "How far commit times may be ahead of the clock";
+    cache_bytes: parse_number / show, "Bytes of memory for what is known of segments";
+    shutdown_timeout: parse_duration / show_duration, "How long a stop waits for statements";
 ];
 
 fn parse_path(text: &str) -> Result<PathBuf, String> {
@@ -235,12 +229,26 @@ fn parse_number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("\"{text}\" is not a number from 0"))
 }
 
-fn parse_millis(text: &str) -> Result<Duration, String> {
-    parse_number(text).map(Duration::from_millis)
+/// Units of time, the largest first.
+const UNITS: &[(&str, u64)] =
+    &[("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("\"{text}\" is not a duration such as 100ms, 10s, 5min, 1h or 1d");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let unit = text[digits..].trim();
+    let millis = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?.1;
+    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)
 }
 
-fn show_millis(duration: &Duration) -> String {
-    duration.as_millis().to_string()
+fn show_duration(duration: &Duration) -> String {
+    let millis = duration.as_millis();
+    let exact = |&&(_, unit): &&(&str, u64)| millis > 0 && millis.is_multiple_of(unit.into());
+    match UNITS.iter().find(exact) {
+        Some(&(name, unit)) => format!("{}{name}", millis / u128::from(unit)),
+        None => format!("{millis}ms"),
+    }
 }
 
 impl Config {
@@ -355,6 +363,11 @@ impl Config {
         }
     }
 
+    /// Every setting's name and one line about it.
+    pub fn descriptions() -> impl Iterator<Item = (&'static str, &'static str)> {
+        SETTINGS.iter().map(|s| (s.name, s.help))
+    }
+
     /// Every setting with its value, by name.
     pub fn settings(&self) -> impl Iterator<Item = (&'static str, String)> {
         SETTINGS.iter().map(|s| (s.name, (s.get)(self)))
@@ -383,7 +396,7 @@ mod tests {
         );
         let mut overrides = Overrides::default();
         for (name, value) in flags {
-            overrides.set("--set", name, value);
+            overrides.set("flag", name, value);
         }
         let config = Config::load(path.as_deref(), &environment, &overrides);
         std::fs::remove_dir_all(dir).unwrap();
@@ -449,6 +462,20 @@ mod tests {
     fn value_that_is_no_number_is_refused() {
         let error = load(Some("flush_bytes = \"many\""), &[], &[]).unwrap_err();
         assert!(matches!(&error, ConfigError::Invalid { name, .. } if name == "flush_bytes"));
+    }
+
+    #[test]
+    fn duration_needs_a_unit() {
+        for (text, millis) in
+            [("100ms", 100), ("10s", 10_000), ("2 min", 120_000), ("1d", 86_400_000)]
+        {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)));
+        }
+        for text in ["", "10", "s", "-1s", "1.5s", "1w", "99999999999999999d"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+        assert_eq!(show_duration(&Duration::from_millis(1_500)), "1500ms");
+        assert_eq!(show_duration(&Duration::ZERO), "0ms");
     }
 
     #[test]

@@ -108,7 +108,14 @@ impl Options {
         let or_free = |address: Option<SocketAddr>| {
             address.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string())
         };
-        Command::new(chronos())
+        let mut command = Command::new(chronos());
+        // What steers the tests is no setting of the server.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("CHRONOS_") {
+                command.env_remove(name);
+            }
+        }
+        command
             .arg("serve")
             .arg("--data-dir")
             .arg(data_dir)

@@ -4,8 +4,8 @@
 //! A failure is logged once, tried again with growing pauses, and loses nothing: the rows stay
 //! in memory and in the log.
 
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chronos_catalog::{Command, CommitTs, Maintenance, Oid};
