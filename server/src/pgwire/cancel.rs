@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::error::PgError;
 
 /// The connections of a node by process id.
-#[derive(Default)]
 pub struct CancelRegistry {
+    shutdown: CancellationToken,
     next: AtomicI32,
     connections: Mutex<HashMap<i32, Entry>>,
 }
@@ -32,10 +32,19 @@ pub struct CancelHandle {
 }
 
 impl CancelRegistry {
+    /// An empty registry. A shutdown cancels whatever runs.
+    pub fn new(shutdown: CancellationToken) -> Arc<Self> {
+        Arc::new(CancelRegistry {
+            shutdown,
+            next: AtomicI32::new(0),
+            connections: Mutex::new(HashMap::new()),
+        })
+    }
+
     /// Gives a connection its process id and secret.
     pub fn register(self: &Arc<Self>) -> CancelHandle {
         let secret = rand::random::<i32>();
-        let running = Arc::new(Mutex::new(CancellationToken::new()));
+        let running = Arc::new(Mutex::new(self.shutdown.child_token()));
         let mut connections = self.connections.lock();
         let process_id = loop {
             let id = self.next.fetch_add(1, Ordering::Relaxed).wrapping_add(1) & i32::MAX;
@@ -64,7 +73,7 @@ impl CancelHandle {
     pub fn start(&self) -> CancellationToken {
         let mut running = self.running.lock();
         if running.is_cancelled() {
-            *running = CancellationToken::new();
+            *running = self.registry.shutdown.child_token();
         }
         running.clone()
     }
@@ -87,7 +96,7 @@ mod tests {
 
     #[test]
     fn only_the_right_secret_cancels() {
-        let registry = Arc::new(CancelRegistry::default());
+        let registry = CancelRegistry::new(CancellationToken::new());
         let handle = registry.register();
         let token = handle.start();
         assert!(!registry.cancel(handle.process_id, handle.secret.wrapping_add(1)));

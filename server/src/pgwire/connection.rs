@@ -135,6 +135,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, E: Executor> Connection<S, E> {
             };
             match done {
                 Ok(()) => {}
+                Err(Failure::Told(error))
+                    if error.code == "57014" && self.shutdown.is_cancelled() =>
+                {
+                    return Err(shutting_down().into());
+                }
                 Err(Failure::Told(error)) if error.severity != Severity::Fatal => {
                     self.tell(error).await?;
                     if kind == b'Q' || kind == b'F' {

@@ -103,7 +103,7 @@ pub async fn serve_with<F: SessionFactory>(
     let shared = Arc::new(Shared {
         factory,
         limits,
-        cancels: Arc::new(CancelRegistry::default()),
+        cancels: CancelRegistry::new(shutdown.clone()),
         slots: Arc::new(Semaphore::new(limits.connections)),
         shutdown: shutdown.clone(),
     });

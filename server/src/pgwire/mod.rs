@@ -22,6 +22,8 @@ mod io;
 pub mod listener;
 mod simple;
 mod startup;
+#[cfg(test)]
+mod tests;
 pub mod text;
 pub mod types;
 

@@ -73,6 +73,10 @@ pub enum Response {
 /// Where COPY … FROM STDIN puts its rows. The protocol side parses the data into batches.
 #[async_trait]
 pub trait CopyIn: Send {
+    /// The name of the table, for errors in the data.
+    fn relation(&self) -> &str {
+        "stdin"
+    }
     /// The columns that are loaded, in the order of the data.
     fn fields(&self) -> &[FieldDescription];
     /// How the data is written.
