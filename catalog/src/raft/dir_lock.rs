@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 
 use crate::error::{Error, Result, io_error};
+use crate::raft::log_files::create_dir;
 
 /// Holds a data directory until it is dropped, or the process ends.
 #[derive(Debug)]
@@ -17,8 +18,7 @@ impl DirLock {
     /// # Errors
     /// [`Error::InUse`] when another process (or another node in this one) holds it.
     pub fn acquire(dir: &Path) -> Result<DirLock> {
-        std::fs::create_dir_all(dir)
-            .map_err(io_error(|| format!("create data directory \"{}\"", dir.display())))?;
+        create_dir(dir)?;
         let path = dir.join("LOCK");
         let action = || format!("lock \"{}\"", path.display());
         let file = OpenOptions::new()

@@ -50,6 +50,19 @@ pub(crate) fn sync_dir(dir: &Path) -> Result<()> {
         .map_err(io_error(|| format!("synchronize directory \"{}\"", dir.display())))
 }
 
+/// Makes a directory whose own name is durable too.
+pub(crate) fn create_dir(dir: &Path) -> Result<()> {
+    let action = || format!("create directory \"{}\"", dir.display());
+    if dir.is_dir() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(dir).map_err(io_error(action))?;
+    match dir.parent() {
+        Some(parent) if parent != Path::new("") => sync_dir(parent),
+        _ => sync_dir(Path::new(".")),
+    }
+}
+
 /// The log files of a directory in order.
 pub(crate) fn list(dir: &Path) -> Result<Vec<(u64, PathBuf)>> {
     let action = || format!("list directory \"{}\"", dir.display());

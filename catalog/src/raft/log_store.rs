@@ -20,7 +20,7 @@ use crate::error::{Error, Result, io_error};
 use crate::raft::block;
 use crate::raft::dir_lock::DirLock;
 use crate::raft::health::Health;
-use crate::raft::log_files::{LogContents, Place, file_name, sync_dir};
+use crate::raft::log_files::{LogContents, Place, create_dir, file_name};
 use crate::raft::log_index::{LogIndex, Stored};
 use crate::raft::log_writer::{Job, LogWriter, NewEntry};
 use crate::raft::record::{Record, decode_entry, encode_entry};
@@ -46,11 +46,7 @@ impl LogStore {
         health: Health,
         lock: Arc<DirLock>,
     ) -> Result<LogStore> {
-        std::fs::create_dir_all(dir)
-            .map_err(io_error(|| format!("create log directory \"{}\"", dir.display())))?;
-        if let Some(parent) = dir.parent() {
-            sync_dir(parent)?;
-        }
+        create_dir(dir)?;
         let mut contents = LogContents::read(dir)?;
         contents.cut_torn_end()?;
         let index = Arc::new(Mutex::new(LogIndex::new(&contents, cache_bytes_max)));

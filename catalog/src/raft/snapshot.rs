@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, io_error};
 use crate::raft::block::u32_at;
-use crate::raft::log_files::sync_dir;
+use crate::raft::log_files::{create_dir, sync_dir};
 use crate::raft::record::{LogIdForm, MembershipForm};
 use crate::raft::types::{LogId, SnapshotMeta, StoredMembership};
 use crate::state::State;
@@ -56,8 +56,7 @@ pub(crate) struct SnapshotContents {
 impl SnapshotContents {
     /// Writes the file durably and removes those that are then too old.
     pub(crate) fn write(&self, dir: &Path) -> Result<SnapshotFile> {
-        std::fs::create_dir_all(dir)
-            .map_err(io_error(|| format!("create snapshot directory \"{}\"", dir.display())))?;
+        create_dir(dir)?;
         let name = file_name(self.meta.last_log_id.map_or(0, |id| id.index));
         let (path, partial) = (dir.join(&name), dir.join(format!("{name}.partial")));
         let action = || format!("write snapshot \"{}\"", path.display());
