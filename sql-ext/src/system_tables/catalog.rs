@@ -6,8 +6,8 @@ use chronos_catalog::{Objects, ReadTs};
 use datafusion::catalog::{TableFunctionImpl, TableProvider};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::optimizer::AnalyzerRule;
-use datafusion::sql::sqlparser::ast;
 
+use super::correlate::CorrelatedSubqueries;
 use super::functions;
 use super::provider::SystemTable;
 use super::session::SystemSession;
@@ -57,9 +57,5 @@ impl SystemCatalog {
 
 /// The analyzer rules that catalog queries need; to be put before DataFusion's own.
 pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    Vec::new()
+    vec![Arc::new(CorrelatedSubqueries)]
 }
-
-/// Turns SQL shapes that DataFusion cannot plan into such that it can: `x::regclass`,
-/// `OPERATOR(pg_catalog.~)`, `pg_catalog.f(x)`, `ARRAY(SELECT …)`, ….
-pub fn rewrite(_statement: &mut ast::Statement) {}

@@ -97,7 +97,8 @@ pub(crate) fn columns(c: &SystemCatalog, rows: &mut Rows) {
     for oid in c.objects.oids() {
         for version in c.objects.history(oid).iter().filter(|v| v.period.from <= c.at) {
             let object = &version.object;
-            let (Relation::Table(def), Some(namespace)) = (&object.relation, object.namespace) else {
+            let (Relation::Table(def), Some(namespace)) = (&object.relation, object.namespace)
+            else {
                 continue;
             };
             for column in &def.columns {

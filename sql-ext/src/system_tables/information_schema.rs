@@ -87,37 +87,45 @@ pub(crate) fn columns(c: &SystemCatalog, rows: &mut Rows) {
     let database = c.session.database();
     for shape in shapes() {
         for (number, column) in (1..).zip(&shape.columns) {
-            column_row(rows, &database, &ColumnRow {
-                schema: shape.namespace,
-                table: shape.name,
-                name: column.name,
-                number,
-                type_oid: type_oid(column.type_name),
-                modifier: -1,
-                nullable: !column.not_null,
-                default: None,
-                generated: None,
-                identity_always: None,
-                updatable: false,
-            });
+            column_row(
+                rows,
+                &database,
+                &ColumnRow {
+                    schema: shape.namespace,
+                    table: shape.name,
+                    name: column.name,
+                    number,
+                    type_oid: type_oid(column.type_name),
+                    modifier: -1,
+                    nullable: !column.not_null,
+                    default: None,
+                    generated: None,
+                    identity_always: None,
+                    updatable: false,
+                },
+            );
         }
     }
     for rel in c.relations() {
         for (number, name, ty) in rel.columns() {
             let column = rel.table().and_then(|d| d.column(ColumnId(number)));
-            column_row(rows, &database, &ColumnRow {
-                schema: &rel.schema,
-                table: &rel.object.name,
-                name,
-                number,
-                type_oid: types::oid_of(ty),
-                modifier: types::modifier_of(ty),
-                nullable: !column.is_some_and(|k| k.not_null),
-                default: column.and_then(|k| k.default.as_deref()),
-                generated: column.and_then(|k| k.generated.as_deref()),
-                identity_always: column.and_then(|k| k.identity_always),
-                updatable: column.is_some(),
-            });
+            column_row(
+                rows,
+                &database,
+                &ColumnRow {
+                    schema: &rel.schema,
+                    table: &rel.object.name,
+                    name,
+                    number,
+                    type_oid: types::oid_of(ty),
+                    modifier: types::modifier_of(ty),
+                    nullable: !column.is_some_and(|k| k.not_null),
+                    default: column.and_then(|k| k.default.as_deref()),
+                    generated: column.and_then(|k| k.generated.as_deref()),
+                    identity_always: column.and_then(|k| k.identity_always),
+                    updatable: column.is_some(),
+                },
+            );
         }
     }
 }
@@ -134,9 +142,7 @@ fn column_row(rows: &mut Rows, database: &str, column: &ColumnRow<'_>) {
     let m = column.modifier;
     let length = (matches!(name, "varchar" | "bpchar") && m >= 4).then(|| m - 4);
     let octets = match name {
-        "varchar" | "bpchar" | "text" => {
-            Some(length.map_or(1_073_741_824, |n| i64::from(n) * 4))
-        }
+        "varchar" | "bpchar" | "text" => Some(length.map_or(1_073_741_824, |n| i64::from(n) * 4)),
         _ => None,
     };
     let (precision, radix, scale) = match name {
@@ -204,12 +210,15 @@ pub(crate) fn table_constraints(c: &SystemCatalog, rows: &mut Rows) {
             ]);
         };
         for constraint in &def.constraints {
-            push(&constraint.name, match constraint.kind {
-                ConstraintKind::PrimaryKey(_) => "PRIMARY KEY",
-                ConstraintKind::Unique(_) => "UNIQUE",
-                ConstraintKind::Check(_) => "CHECK",
-                ConstraintKind::ForeignKey { .. } => "FOREIGN KEY",
-            });
+            push(
+                &constraint.name,
+                match constraint.kind {
+                    ConstraintKind::PrimaryKey(_) => "PRIMARY KEY",
+                    ConstraintKind::Unique(_) => "UNIQUE",
+                    ConstraintKind::Check(_) => "CHECK",
+                    ConstraintKind::ForeignKey { .. } => "FOREIGN KEY",
+                },
+            );
         }
         for column in def.columns.iter().filter(|k| k.not_null) {
             push(&not_null_name(rel.namespace.0, rel.oid.0, column.id), "CHECK");
@@ -277,7 +286,8 @@ pub(crate) fn referential_constraints(c: &SystemCatalog, rows: &mut Rows) {
                 .as_ref()
                 .and_then(|t| unique_key(t.table()?, referenced))
                 .map(|(_, name, _)| name);
-            let rule = |r: &str| if r.is_empty() { "NO ACTION".to_owned() } else { r.to_uppercase() };
+            let rule =
+                |r: &str| if r.is_empty() { "NO ACTION".to_owned() } else { r.to_uppercase() };
             rows.push([
                 ("constraint_catalog", c.session.database().into()),
                 ("constraint_schema", rel.schema.as_str().into()),
@@ -298,7 +308,9 @@ pub(crate) fn constraint_usage(c: &SystemCatalog, rows: &mut Rows, with_columns:
     for (rel, def) in c.tables() {
         for constraint in &def.constraints {
             let (target, columns) = match &constraint.kind {
-                ConstraintKind::PrimaryKey(k) | ConstraintKind::Unique(k) => (rel.clone(), k.clone()),
+                ConstraintKind::PrimaryKey(k) | ConstraintKind::Unique(k) => {
+                    (rel.clone(), k.clone())
+                }
                 ConstraintKind::ForeignKey { table, referenced, .. } => match c.relation(table.0) {
                     Some(target) => (target, referenced.clone()),
                     None => continue,
@@ -306,7 +318,8 @@ pub(crate) fn constraint_usage(c: &SystemCatalog, rows: &mut Rows, with_columns:
                 ConstraintKind::Check(_) => continue,
             };
             let Some(target_def) = target.table() else { continue };
-            let columns = if with_columns { columns } else { columns.into_iter().take(1).collect() };
+            let columns =
+                if with_columns { columns } else { columns.into_iter().take(1).collect() };
             for column in columns.iter().filter_map(|&id| target_def.column(id)) {
                 rows.push([
                     ("table_catalog", c.session.database().into()),
@@ -346,7 +359,9 @@ pub(crate) fn check_constraints(c: &SystemCatalog, rows: &mut Rows) {
 
 pub(crate) fn sequences(c: &SystemCatalog, rows: &mut Rows) {
     for rel in c.relations() {
-        if let Relation::Sequence { start, increment, min, max, cycle, ty, .. } = &rel.object.relation {
+        if let Relation::Sequence { start, increment, min, max, cycle, ty, .. } =
+            &rel.object.relation
+        {
             let bits = match ty {
                 SqlType::Int2 => 16,
                 SqlType::Int4 => 32,

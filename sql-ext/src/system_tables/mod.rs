@@ -4,22 +4,25 @@
 mod catalog;
 mod chronos_tables;
 mod cluster;
+mod correlate;
 mod definitions;
-mod error;
 mod functions;
 mod information_schema;
 mod names;
 mod provider;
 mod quote;
 mod relations;
+mod rewrite;
 mod rows;
 mod session;
 mod shape;
 mod snapshot;
 mod static_rows;
+#[cfg(test)]
+mod tests;
 mod types;
 mod views;
 
-pub use catalog::{SystemCatalog, analyzer_rules, rewrite};
-pub use error::SystemError;
+pub use catalog::{SystemCatalog, analyzer_rules};
+pub use rewrite::rewrite;
 pub use session::{Activity, SegmentInfo, Setting, SystemSession, TableSize};

@@ -123,18 +123,17 @@ impl SystemCatalog {
         let name = match kind {
             RegKind::Class => self.regclass_text(oid),
             RegKind::Type => types::format(oid, None),
-            RegKind::Namespace => {
-                Some(self.schema_name(chronos_catalog::Oid(oid)))
-                    .filter(|n| !n.is_empty())
-                    .map(|n| quote_ident(&n))
+            RegKind::Namespace => Some(self.schema_name(chronos_catalog::Oid(oid)))
+                .filter(|n| !n.is_empty())
+                .map(|n| quote_ident(&n)),
+            RegKind::Role => {
+                self.objects.get(chronos_catalog::Oid(oid), self.at).map(|o| quote_ident(&o.name))
             }
-            RegKind::Role => self
-                .objects
-                .get(chronos_catalog::Oid(oid), self.at)
-                .map(|o| quote_ident(&o.name)),
             RegKind::Proc => static_name("pg_proc", "proname", oid),
             RegKind::Operator => static_name("pg_operator", "oprname", oid),
-            RegKind::Collation => static_name("pg_collation", "collname", oid).map(|n| quote_ident(&n)),
+            RegKind::Collation => {
+                static_name("pg_collation", "collname", oid).map(|n| quote_ident(&n))
+            }
             RegKind::Config => None,
         };
         name.unwrap_or_else(|| oid.to_string())

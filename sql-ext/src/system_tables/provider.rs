@@ -68,9 +68,13 @@ impl SystemTable {
                 "pg_views" => views::pg_views(c, rows),
                 "pg_indexes" => views::pg_indexes(c, rows),
                 "pg_sequences" => views::pg_sequences(c, rows),
-                "pg_stat_user_tables" | "pg_stat_all_tables" | "pg_statio_user_tables"
+                "pg_stat_user_tables"
+                | "pg_stat_all_tables"
+                | "pg_statio_user_tables"
                 | "pg_statio_all_tables" => views::pg_stat_tables(c, rows),
-                "pg_stat_user_indexes" | "pg_stat_all_indexes" | "pg_statio_user_indexes"
+                "pg_stat_user_indexes"
+                | "pg_stat_all_indexes"
+                | "pg_statio_user_indexes"
                 | "pg_statio_all_indexes" => views::pg_stat_indexes(c, rows),
                 "pg_stat_database" => views::pg_stat_database(c, rows),
                 _ => {}

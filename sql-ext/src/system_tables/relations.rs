@@ -30,8 +30,9 @@ pub(crate) fn pg_class(c: &SystemCatalog, rows: &mut Rows) {
             d.constraints.iter().any(|k| matches!(k.kind, ConstraintKind::ForeignKey { .. }))
         });
         let natts = if kind == 'S' { 3 } else { rel.columns().len() };
-        let options: Vec<String> =
-            def.map(|d| d.options.iter().map(|(k, v)| format!("{k}={v}")).collect()).unwrap_or_default();
+        let options: Vec<String> = def
+            .map(|d| d.options.iter().map(|(k, v)| format!("{k}={v}")).collect())
+            .unwrap_or_default();
         rows.push([
             ("oid", rel.oid.into()),
             ("relname", rel.object.name.as_str().into()),
@@ -91,49 +92,80 @@ pub(crate) fn pg_attribute(c: &SystemCatalog, rows: &mut Rows) {
     for rel in c.relations() {
         for (number, name, ty) in rel.columns() {
             let column = rel.table().and_then(|d| d.column(chronos_catalog::ColumnId(number)));
-            let default =
-                column.is_some_and(|k| k.default.is_some() || k.generated.is_some());
-            attribute(rows, rel.oid, name, number, types::oid_of(ty), [
-                ("atttypmod", types::modifier_of(ty).into()),
-                ("attndims", i32::from(matches!(ty, chronos_catalog::SqlType::Array(_))).into()),
-                ("attnotnull", column.is_some_and(|k| k.not_null).into()),
-                ("atthasdef", default.into()),
-                ("atthasmissing", column.is_some_and(|k| k.missing.is_some()).into()),
-                ("attidentity", match column.and_then(|k| k.identity_always) {
-                    Some(true) => "a",
-                    Some(false) => "d",
-                    None => "",
-                }
-                .into()),
-                ("attgenerated", if column.is_some_and(|k| k.generated.is_some()) { "s" } else { "" }.into()),
-            ]);
+            let default = column.is_some_and(|k| k.default.is_some() || k.generated.is_some());
+            attribute(
+                rows,
+                rel.oid,
+                name,
+                number,
+                types::oid_of(ty),
+                [
+                    ("atttypmod", types::modifier_of(ty).into()),
+                    (
+                        "attndims",
+                        i32::from(matches!(ty, chronos_catalog::SqlType::Array(_))).into(),
+                    ),
+                    ("attnotnull", column.is_some_and(|k| k.not_null).into()),
+                    ("atthasdef", default.into()),
+                    ("atthasmissing", column.is_some_and(|k| k.missing.is_some()).into()),
+                    (
+                        "attidentity",
+                        match column.and_then(|k| k.identity_always) {
+                            Some(true) => "a",
+                            Some(false) => "d",
+                            None => "",
+                        }
+                        .into(),
+                    ),
+                    (
+                        "attgenerated",
+                        if column.is_some_and(|k| k.generated.is_some()) { "s" } else { "" }.into(),
+                    ),
+                ],
+            );
         }
         if rel.kind() == 'S' {
-            for (number, name, ty) in [(1, "last_value", 20), (2, "log_cnt", 20), (3, "is_called", 16)] {
-                attribute(rows, rel.oid, name, number, ty, [
-                    ("atttypmod", (-1).into()),
-                    ("attndims", 0.into()),
-                    ("attnotnull", true.into()),
-                    ("atthasdef", false.into()),
-                    ("atthasmissing", false.into()),
-                    ("attidentity", "".into()),
-                    ("attgenerated", "".into()),
-                ]);
+            for (number, name, ty) in
+                [(1, "last_value", 20), (2, "log_cnt", 20), (3, "is_called", 16)]
+            {
+                attribute(
+                    rows,
+                    rel.oid,
+                    name,
+                    number,
+                    ty,
+                    [
+                        ("atttypmod", (-1).into()),
+                        ("attndims", 0.into()),
+                        ("attnotnull", true.into()),
+                        ("atthasdef", false.into()),
+                        ("atthasmissing", false.into()),
+                        ("attidentity", "".into()),
+                        ("attgenerated", "".into()),
+                    ],
+                );
             }
         }
     }
     for index in c.indexes() {
         let Some(def) = index.table.table() else { continue };
         for (number, column) in (1..).zip(index.columns.iter().filter_map(|&id| def.column(id))) {
-            attribute(rows, index.oid, &column.name, number, types::oid_of(&column.ty), [
-                ("atttypmod", types::modifier_of(&column.ty).into()),
-                ("attndims", 0.into()),
-                ("attnotnull", false.into()),
-                ("atthasdef", false.into()),
-                ("atthasmissing", false.into()),
-                ("attidentity", "".into()),
-                ("attgenerated", "".into()),
-            ]);
+            attribute(
+                rows,
+                index.oid,
+                &column.name,
+                number,
+                types::oid_of(&column.ty),
+                [
+                    ("atttypmod", types::modifier_of(&column.ty).into()),
+                    ("attndims", 0.into()),
+                    ("attnotnull", false.into()),
+                    ("atthasdef", false.into()),
+                    ("atthasmissing", false.into()),
+                    ("attidentity", "".into()),
+                    ("attgenerated", "".into()),
+                ],
+            );
         }
     }
 }
@@ -179,7 +211,9 @@ fn default_oid(table: Oid, column: u32) -> u32 {
 pub(crate) fn pg_attrdef(c: &SystemCatalog, rows: &mut Rows) {
     for (rel, def) in c.tables() {
         for column in &def.columns {
-            let Some(text) = column.default.as_ref().or(column.generated.as_ref()) else { continue };
+            let Some(text) = column.default.as_ref().or(column.generated.as_ref()) else {
+                continue;
+            };
             rows.push([
                 ("oid", default_oid(rel.oid, column.id.0).into()),
                 ("adrelid", rel.oid.into()),
@@ -300,7 +334,9 @@ fn action_letter(action: &str) -> &'static str {
 
 pub(crate) fn pg_sequence(c: &SystemCatalog, rows: &mut Rows) {
     for rel in c.relations() {
-        if let Relation::Sequence { start, increment, min, max, cycle, ty, .. } = &rel.object.relation {
+        if let Relation::Sequence { start, increment, min, max, cycle, ty, .. } =
+            &rel.object.relation
+        {
             rows.push([
                 ("seqrelid", rel.oid.into()),
                 ("seqtypid", types::oid_of(ty).into()),
@@ -353,17 +389,18 @@ pub(crate) fn pg_shdescription(c: &SystemCatalog, rows: &mut Rows) {
 }
 
 pub(crate) fn pg_depend(c: &SystemCatalog, rows: &mut Rows) {
-    let mut edge = |(class, oid, sub): (u32, u32, u32), (rclass, roid, rsub): (u32, u32, u32), kind: &str| {
-        rows.push([
-            ("classid", class.into()),
-            ("objid", oid.into()),
-            ("objsubid", sub.into()),
-            ("refclassid", rclass.into()),
-            ("refobjid", roid.into()),
-            ("refobjsubid", rsub.into()),
-            ("deptype", kind.into()),
-        ]);
-    };
+    let mut edge =
+        |(class, oid, sub): (u32, u32, u32), (rclass, roid, rsub): (u32, u32, u32), kind: &str| {
+            rows.push([
+                ("classid", class.into()),
+                ("objid", oid.into()),
+                ("objsubid", sub.into()),
+                ("refclassid", rclass.into()),
+                ("refobjid", roid.into()),
+                ("refobjsubid", rsub.into()),
+                ("deptype", kind.into()),
+            ]);
+        };
     for rel in c.relations() {
         edge((1259, rel.oid.0, 0), (2615, rel.namespace.0, 0), "n");
         match &rel.object.relation {
@@ -389,7 +426,9 @@ pub(crate) fn pg_depend(c: &SystemCatalog, rows: &mut Rows) {
                         edge((2606, constraint.oid.0, 0), (1259, rel.oid.0, id.0), "a");
                     }
                 }
-                for column in def.columns.iter().filter(|k| k.default.is_some() || k.generated.is_some()) {
+                for column in
+                    def.columns.iter().filter(|k| k.default.is_some() || k.generated.is_some())
+                {
                     let oid = default_oid(rel.oid, column.id.0);
                     edge((2604, oid, 0), (1259, rel.oid.0, column.id.0), "a");
                 }

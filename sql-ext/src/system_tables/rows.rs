@@ -147,11 +147,11 @@ impl Rows {
     pub fn finish(self) -> Result<RecordBatch> {
         let mut columns = Vec::with_capacity(self.shape.columns.len());
         for (i, field) in self.shape.schema.fields().iter().enumerate() {
-            let cells: Vec<&Cell> = self.rows.iter().map(|r| r.get(i).unwrap_or(&Cell::Null)).collect();
+            let cells: Vec<&Cell> =
+                self.rows.iter().map(|r| r.get(i).unwrap_or(&Cell::Null)).collect();
             columns.push(array(field, &cells)?);
         }
-        let options =
-            arrow::array::RecordBatchOptions::new().with_row_count(Some(self.rows.len()));
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(self.rows.len()));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.shape.schema), columns, &options)?)
     }
 }

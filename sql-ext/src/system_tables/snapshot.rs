@@ -244,11 +244,8 @@ impl SystemCatalog {
 
     /// The names of columns, quoted, joined by commas.
     pub(crate) fn column_list(&self, def: &TableDef, columns: &[ColumnId]) -> String {
-        let names: Vec<String> = columns
-            .iter()
-            .filter_map(|&id| def.column(id))
-            .map(|c| quote_ident(&c.name))
-            .collect();
+        let names: Vec<String> =
+            columns.iter().filter_map(|&id| def.column(id)).map(|c| quote_ident(&c.name)).collect();
         names.join(", ")
     }
 

@@ -80,7 +80,7 @@ fn read(shape: &'static Shape, names: &[&str], lines: &[&str]) -> Result<RecordB
 pub(crate) fn namespace_oid(name: &str) -> u32 {
     match name {
         "pg_catalog" => 11,
-        "information_schema" => 13253,
+        "information_schema" => 13207,
         "chronos" => 15000,
         "pg_toast" => 99,
         _ => 2200,

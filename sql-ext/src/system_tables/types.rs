@@ -65,7 +65,9 @@ pub(crate) fn oid_of_name(name: &str) -> Option<u32> {
         let item = oid_of_name(item)?;
         return TYPES
             .values()
-            .find(|t| t.element == item && t.category == 'A' && t.length == -1 && t.name.starts_with('_'))
+            .find(|t| {
+                t.element == item && t.category == 'A' && t.length == -1 && t.name.starts_with('_')
+            })
             .map(|t| t.oid);
     }
     if name == "\"char\"" {

@@ -63,7 +63,9 @@ pub(crate) fn pg_indexes(c: &SystemCatalog, rows: &mut Rows) {
 
 pub(crate) fn pg_sequences(c: &SystemCatalog, rows: &mut Rows) {
     for rel in c.relations() {
-        if let Relation::Sequence { start, increment, min, max, cycle, ty, .. } = &rel.object.relation {
+        if let Relation::Sequence { start, increment, min, max, cycle, ty, .. } =
+            &rel.object.relation
+        {
             rows.push([
                 ("schemaname", rel.schema.as_str().into()),
                 ("sequencename", rel.object.name.as_str().into()),

@@ -179,12 +179,13 @@ fn cell(array: &dyn Array, row: usize) -> Result<Cell> {
         S::Float32(Some(v)) => Cell::Float(v.into()),
         S::Float64(Some(v)) => Cell::Float(v),
         S::Utf8(Some(v)) | S::LargeUtf8(Some(v)) | S::Utf8View(Some(v)) => Cell::Text(v),
-        S::Decimal128(Some(v), _, scale) => {
-            Cell::Float(v as f64 / 10_f64.powi(i32::from(scale)))
-        }
+        S::Decimal128(Some(v), _, scale) => Cell::Float(v as f64 / 10_f64.powi(i32::from(scale))),
         S::List(list) => {
             let items = list.value(0);
-            (0..items.len()).map(|i| cell(items.as_ref(), i)).collect::<Result<Vec<_>>>().map(Cell::List)?
+            (0..items.len())
+                .map(|i| cell(items.as_ref(), i))
+                .collect::<Result<Vec<_>>>()
+                .map(Cell::List)?
         }
         other if other.is_null() => Cell::Null,
         other => return exec_err!("a system function takes no {}", other.data_type()),

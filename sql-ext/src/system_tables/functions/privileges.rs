@@ -4,8 +4,8 @@ use chronos_catalog::{Object, Oid, Relation};
 use datafusion::common::{DataFusionError, Result};
 
 use super::function::{Definition, Nulls, Returns, oid, text};
+use crate::error::Error;
 use crate::system_tables::catalog::SystemCatalog;
-use crate::system_tables::error::SystemError;
 use crate::system_tables::names::RegKind;
 use crate::system_tables::rows::Cell;
 
@@ -88,7 +88,10 @@ fn role_and_rest<'a>(
 pub(super) fn reg(c: &SystemCatalog, kind: RegKind, cell: &Cell) -> Result<u32> {
     match cell {
         Cell::Text(name) => c.reg_in(kind, name).ok_or_else(|| {
-            DataFusionError::External(Box::new(SystemError::Undefined { kind, name: name.clone() }))
+            DataFusionError::from(Error::postgres(
+                kind.sqlstate(),
+                format!("{kind} \"{name}\" does not exist"),
+            ))
         }),
         other => Ok(oid(other)),
     }
@@ -139,12 +142,12 @@ fn privileges(
             None => (upper.as_str(), false),
         };
         let Some(letter) = letter(name) else {
-            return Err(DataFusionError::External(Box::new(SystemError::InvalidPrivilege(
-                word.trim().to_owned(),
-            ))));
+            let message = format!("unrecognized privilege type: \"{}\"", word.trim());
+            return Err(Error::postgres("22023", message).into());
         };
         let granted = object.is_some_and(|o| {
-            is_member(c, role, o.owner.0) || o.acl.iter().any(|a| grants(c, role, a, letter, with_grant))
+            is_member(c, role, o.owner.0)
+                || o.acl.iter().any(|a| grants(c, role, a, letter, with_grant))
         });
         any |= superuser || granted || (!with_grant && by_default(letter) == Some(true));
     }
@@ -177,8 +180,8 @@ fn grants(c: &SystemCatalog, role: u32, item: &str, letter: char, with_grant: bo
     let grantee = grantee.trim_matches('"');
     let applies =
         grantee.is_empty() || c.role_oid(grantee).is_some_and(|group| is_member(c, role, group));
-    let held = letters.find(letter).is_some_and(|i| {
-        !with_grant || letters[i + letter.len_utf8()..].starts_with('*')
-    });
+    let held = letters
+        .find(letter)
+        .is_some_and(|i| !with_grant || letters[i + letter.len_utf8()..].starts_with('*'));
     applies && held
 }

@@ -1,12 +1,12 @@
 //! Functions that read the catalog: names, definitions, visibility, comments, sizes.
 
 use chronos_catalog::Oid;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 
 use super::function::{Definition, Nulls, Returns, number, oid, text};
 use super::privileges::reg;
+use crate::error::Error;
 use crate::system_tables::catalog::SystemCatalog;
-use crate::system_tables::error::SystemError;
 use crate::system_tables::names::{RegKind, proc_column};
 use crate::system_tables::quote::{quote_ident, quote_literal};
 use crate::system_tables::rows::Cell;
@@ -36,9 +36,7 @@ macro_rules! reg_functions {
     ($in:literal, $out:literal, $to:literal, $kind:expr) => {
         [
             f($in, 1, 1, Returns::Oid, |c, a| reg(c, $kind, &a[0]).map(Into::into)),
-            f($out, 1, 1, Returns::Text, |c, a| {
-                Ok(c.reg_out($kind, reg(c, $kind, &a[0])?).into())
-            }),
+            f($out, 1, 1, Returns::Text, |c, a| Ok(c.reg_out($kind, reg(c, $kind, &a[0])?).into())),
             f($to, 1, 1, Returns::Oid, |c, a| Ok(c.reg_in($kind, text(&a[0])).into())),
         ]
     };
@@ -61,9 +59,10 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
         Some(n) if (-i64::from(u32::MAX)..=i64::from(u32::MAX)).contains(&n) => {
             Ok(Cell::Int(i64::from(n as u32)))
         }
-        _ => Err(DataFusionError::External(Box::new(SystemError::InvalidOid(
-            text(&a[0]).to_owned(),
-        )))),
+        _ => {
+            let message = format!("invalid input syntax for type oid: \"{}\"", text(&a[0]));
+            Err(Error::postgres("22P02", message).into())
+        }
     }),
     Definition {
         name: "format_type",
@@ -174,11 +173,15 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
     f("shobj_description", 2, 2, Returns::Text, |c, a| {
         let object = c.objects.get(Oid(oid(&a[0])), c.at);
         let role = object.filter(|o| relations::class_of(&o.relation) == 1260);
-        Ok(role.filter(|_| text(&a[1]) == "pg_authid").and_then(|o| o.comments.get(&0).cloned()).into())
+        Ok(role
+            .filter(|_| text(&a[1]) == "pg_authid")
+            .and_then(|o| o.comments.get(&0).cloned())
+            .into())
     }),
     f("pg_relation_size", 1, 2, Returns::Int8, |c, a| {
         let size = c.session.table_size(Oid(reg(c, RegKind::Class, &a[0])?));
-        Ok(if a.get(1).is_none_or(|fork| text(fork) == "main") { size.table_bytes } else { 0 }.into())
+        Ok(if a.get(1).is_none_or(|fork| text(fork) == "main") { size.table_bytes } else { 0 }
+            .into())
     }),
     f("pg_table_size", 1, 1, Returns::Int8, |c, a| {
         Ok(c.session.table_size(Oid(reg(c, RegKind::Class, &a[0])?)).table_bytes.into())
@@ -192,9 +195,7 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
     }),
     f("pg_database_size", 1, 1, Returns::Int8, |c, _| Ok(database_size(c).into())),
     f("pg_tablespace_size", 1, 1, Returns::Int8, |c, _| Ok(database_size(c).into())),
-    f("pg_size_pretty", 1, 1, Returns::Text, |_, a| {
-        Ok(number(&a[0]).map(size_pretty).into())
-    }),
+    f("pg_size_pretty", 1, 1, Returns::Text, |_, a| Ok(number(&a[0]).map(size_pretty).into())),
     f("quote_ident", 1, 1, Returns::Text, |_, a| Ok(quote_ident(text(&a[0])).into())),
     f("quote_literal", 1, 1, Returns::Text, |_, a| Ok(quote_literal(&printed(&a[0])).into())),
     called("quote_nullable", 1, Returns::Text, |_, a| {
