@@ -131,7 +131,7 @@ impl Default for Config {
             connections_max: 200,
             worker_threads: 0,
             flush_bytes: 64 << 20,
-            flush_interval: Duration::from_secs(10),
+            flush_interval: Duration::from_secs(300),
             hot_bytes_max: 512 << 20,
             bulk_rows: 262_144,
             bulk_bytes: 32 << 20,

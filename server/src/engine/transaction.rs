@@ -118,15 +118,14 @@ impl Transaction {
         Ok(())
     }
 
-    /// A table as of an instant or over a period. `AsOf(read_ts)` is the present: own rows are
-    /// seen. Any other instant or period shows commits only; the caller has seen to it that the
-    /// instant is closed ([`Engine::close_instant`]).
+    /// A table as of an instant or over a period: commits only, also where the instant is the
+    /// transaction's own ([`Transaction::current_table`] shows own rows). The caller has seen to
+    /// it that the instant is closed ([`Engine::close_instant`]).
     ///
     /// # Errors
     /// [`Error::NoSuchTable`] when there is no such table at that instant.
     pub fn table(&self, oid: Oid, time: SystemTime) -> EngineResult<Arc<VersionedTable>> {
         match time {
-            SystemTime::AsOf(t) if t == self.read_ts => self.current_table(oid),
             SystemTime::AsOf(t) => {
                 // An instant after the transaction began may know definitions that it does not.
                 let def = if t > self.read_ts {
@@ -277,6 +276,11 @@ impl Transaction {
     /// Whether there is anything to commit.
     pub fn has_writes(&self) -> bool {
         !self.work.changes.is_empty() || !self.work.writes.is_empty()
+    }
+
+    /// Whether the transaction wrote rows to a table, or ended some of it.
+    pub fn has_rows(&self, table: Oid) -> bool {
+        self.work.overlay.table(table).is_some()
     }
 
     /// Commits and waits until the commit is durable and every later transaction sees it. Gives
