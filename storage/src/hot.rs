@@ -180,12 +180,6 @@ impl HotSegment {
         }
         Ok(())
     }
-
-    /// The chunk that holds a position.
-    pub(crate) fn chunk_at(chunks: &[Arc<Chunk>], position: u32) -> Option<&Arc<Chunk>> {
-        let i = chunks.partition_point(|c| c.first + c.rows() as u32 <= position);
-        chunks.get(i)
-    }
 }
 
 impl KeyIndex {

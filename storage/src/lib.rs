@@ -34,6 +34,8 @@ mod scan;
 mod segment;
 mod store;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use error::{Error, Result};
 pub use keys::{KeySpec, hash_key};

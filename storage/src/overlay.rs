@@ -7,7 +7,7 @@ use chronos_catalog::{CommitTs, Oid, RowRef, SegmentId, SegmentMeta};
 use datafusion::arrow::array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
 use roaring::RoaringBitmap;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hot::HotSegment;
 use crate::segment::Segment;
 
@@ -53,6 +53,11 @@ impl Overlay {
     /// [`SegmentId::LOCAL`].
     pub fn append(&mut self, table: Oid, schema_version: u32, rows: RecordBatch) -> Result<u32> {
         let overlay = self.table_mut(table);
+        if overlay.local.rows() > 0 && overlay.local.schema_version() != schema_version {
+            return Err(Error::Unsupported(
+                "changing a table's columns after writing to it in the same transaction".to_owned(),
+            ));
+        }
         let first = overlay.local.rows();
         let n = rows.num_rows();
         // Own rows have no commit yet; their instants are never looked at.

@@ -174,6 +174,7 @@ impl TableStore {
         ts: CommitTs,
     ) -> Result<()> {
         let inconsistent = |reason: String| Error::Inconsistent { table: self.oid, reason };
+        let _whole_commit = self.applying.lock();
         if write.row_count > 0 {
             let batch = decode_rows(&write.rows)?;
             let n = batch.num_rows();

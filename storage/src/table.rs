@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chronos_catalog::{CommitTs, Oid, RowRef, SegmentId, TableDef};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
 use crate::error::{Error, Result};
@@ -20,6 +20,8 @@ pub struct TableStore {
     pub(crate) objects: Arc<Objects>,
     pub(crate) options: Arc<StoreOptions>,
     pub(crate) inner: RwLock<Inner>,
+    /// Held while a commit's rows and row ends are noted, so that a flush sees whole commits.
+    pub(crate) applying: Mutex<()>,
 }
 
 /// What a commit changes.
@@ -32,7 +34,7 @@ pub(crate) struct Inner {
 
 impl TableStore {
     pub(crate) fn new(oid: Oid, objects: Arc<Objects>, options: Arc<StoreOptions>) -> Self {
-        TableStore { oid, objects, options, inner: RwLock::default() }
+        TableStore { oid, objects, options, inner: RwLock::default(), applying: Mutex::default() }
     }
 
     /// The table.

@@ -20,7 +20,7 @@ use datafusion::parquet::arrow::ProjectionMask;
 use datafusion::parquet::arrow::arrow_reader::{ArrowReaderMetadata, RowSelection, RowSelector};
 use datafusion::parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -556,9 +556,8 @@ fn prune(
     let file_schema = prunable_schema(part, &spec.def, footer.schema());
     let metrics = ParquetFileMetrics::new(pruner.partition, &meta.file.path, &pruner.metrics);
     // A predicate that no statistics can tell anything about leaves everything in.
-    let Ok(predicate) =
-        PruningPredicate::try_new(Arc::clone(&pruner.expr), Arc::clone(&table_schema))
-    else {
+    let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&table_schema));
+    let Ok(predicate) = builder.try_build(Arc::clone(&pruner.expr)) else {
         return Ok(plan);
     };
     let mut filter = RowGroupAccessPlanFilter::new(plan);

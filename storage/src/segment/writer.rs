@@ -1,13 +1,208 @@
-//! Writes segments as Parquet.
+//! Writes segments as Parquet, each with a key-hash file for every key.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chronos_catalog::{Oid, SegmentMeta, TableDef};
-use datafusion::arrow::array::RecordBatch;
+use bytes::Bytes;
+use chronos_catalog::{CommitTs, Oid, SegmentId, SegmentMeta, SqlType, TableDef};
+use datafusion::arrow::array::{
+    ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray, new_null_array,
+};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::basic::{Compression, Encoding, ZstdLevel};
+use datafusion::parquet::file::properties::{WriterProperties, WriterVersion};
+use datafusion::parquet::schema::types::ColumnPath;
 
 use crate::error::{Error, Result};
+use crate::keys::{KeyHashes, KeySpec, hash_key, is_hashable};
 use crate::object::Objects;
 use crate::options::StoreOptions;
+use crate::paths;
+use crate::provider::{CV, OV, SYSTEM_FROM};
+use crate::segment::schema::{file_schema, to_stored};
+use crate::store::unplaced_segment_id;
+
+/// Rows in a data page: a read of one row decodes one page of each column.
+const PAGE_ROWS: usize = 8192;
+
+/// Where the rows' `_system_from` and `_cv` come from.
+pub(crate) enum Begun {
+    /// Each row's own.
+    Each(TimestampMicrosecondArray, Int64Array),
+    /// The commit that the segment is part of, which is not known yet.
+    WithCommit,
+}
+
+/// Writes one segment into memory.
+pub(crate) struct SegmentFile {
+    table: Oid,
+    id: SegmentId,
+    schema_version: u32,
+    schema: SchemaRef,
+    parquet: ArrowWriter<Buffer>,
+    keys: Vec<(KeySpec, Vec<usize>, Vec<Option<u64>>)>,
+    rows: u32,
+    from: Option<(i64, i64)>,
+    constant: bool,
+}
+
+/// The file as it grows.
+type Buffer = Vec<u8>;
+
+impl std::fmt::Debug for SegmentFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SegmentFile").field("id", &self.id).field("rows", &self.rows).finish()
+    }
+}
+
+impl SegmentFile {
+    pub(crate) fn new(
+        table: Oid,
+        id: SegmentId,
+        def: &TableDef,
+        keys: &[KeySpec],
+        options: &StoreOptions,
+    ) -> Result<Self> {
+        let schema = file_schema(def);
+        let properties = properties(def, options)?;
+        let parquet = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties))?;
+        let place = |id| def.columns.iter().position(|c| c.id == id);
+        let keys = keys
+            .iter()
+            .filter(|key| is_hashable(def, &key.columns))
+            .filter_map(|key| {
+                let columns = key.columns.iter().map(|&id| place(id)).collect::<Option<_>>()?;
+                Some((key.clone(), columns, Vec::new()))
+            })
+            .collect();
+        Ok(SegmentFile {
+            table,
+            id,
+            schema_version: def.schema_version,
+            schema,
+            parquet,
+            keys,
+            rows: 0,
+            from: None,
+            constant: false,
+        })
+    }
+
+    /// Adds rows: the table's columns in order, then `_ov`.
+    pub(crate) fn write(&mut self, rows: &RecordBatch, begun: Begun) -> Result<()> {
+        let n = rows.num_rows();
+        if n == 0 {
+            return Ok(());
+        }
+        let width = self.schema.fields().len() - 3;
+        if rows.num_columns() != width + 1 {
+            return Err(Error::Inconsistent {
+                table: self.table,
+                reason: format!("{} columns where {} belong", rows.num_columns(), width + 1),
+            });
+        }
+        for (_, columns, hashes) in &mut self.keys {
+            let arrays: Vec<ArrayRef> =
+                columns.iter().map(|&i| Arc::clone(rows.column(i))).collect();
+            hashes.extend(hash_key(&arrays)?);
+        }
+        let mut columns: Vec<ArrayRef> = rows.columns()[..width]
+            .iter()
+            .zip(self.schema.fields())
+            .map(|(array, field)| to_stored(array, field.data_type()))
+            .collect::<Result<_>>()?;
+        let instant = SqlType::Timestamptz.arrow();
+        let (from, cv): (ArrayRef, ArrayRef) = match begun {
+            Begun::WithCommit => {
+                self.constant = true;
+                let cv = new_null_array(self.schema.field(width + 2).data_type(), n);
+                (new_null_array(&instant, n), cv)
+            }
+            Begun::Each(from, cv) => {
+                let (first, last) = (from.value(0), from.value(n - 1));
+                self.from = Some((self.from.map_or(first, |f| f.0), last));
+                (Arc::new(from.with_data_type(instant)), Arc::new(cv))
+            }
+        };
+        columns.extend([from, Arc::clone(rows.column(width)), cv]);
+        self.parquet.write(&RecordBatch::try_new(Arc::clone(&self.schema), columns)?)?;
+        self.rows += n as u32;
+        Ok(())
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows as usize
+    }
+
+    /// About how many bytes the file would have if it were finished now.
+    fn bytes(&self) -> usize {
+        self.parquet.bytes_written() + self.parquet.in_progress_size()
+    }
+
+    /// Puts the file and its key files into the store, durably.
+    pub(crate) async fn finish(self, objects: &Objects) -> Result<SegmentMeta> {
+        let SegmentFile { table, id, schema_version, parquet, keys, rows, from, constant, .. } =
+            self;
+        let file: Bytes = parquet.into_inner()?.into();
+        let file = objects.create(|n| paths::segment(table, id, n), file).await?;
+        let mut key_files = BTreeMap::new();
+        for (key, _, hashes) in keys {
+            let bytes = KeyHashes::new(&hashes).encode();
+            let name = |n| paths::key_file(table, id, key.oid, n);
+            key_files.insert(key.oid.0, objects.create(name, bytes).await?);
+        }
+        let (from_min, from_max) = match from {
+            Some((first, last)) if !constant => (CommitTs(first), CommitTs(last)),
+            _ => (CommitTs::ZERO, CommitTs::ZERO),
+        };
+        Ok(SegmentMeta {
+            id,
+            schema_version,
+            rows,
+            file,
+            key_files,
+            from_min,
+            from_max,
+            commit_number: None,
+            ended_max: None,
+        })
+    }
+}
+
+/// Encodings by column: differences for whole numbers and times, split bytes for floats, a
+/// dictionary for what may repeat.
+fn properties(def: &TableDef, options: &StoreOptions) -> Result<WriterProperties> {
+    let mut properties = WriterProperties::builder()
+        .set_writer_version(WriterVersion::PARQUET_2_0)
+        .set_created_by(concat!("chronos ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        .set_max_row_group_row_count(Some(options.row_group_rows))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(PAGE_ROWS.min(1024));
+    let names = def.columns.iter().map(|c| (c.name.as_str(), &c.ty));
+    let own = [(SYSTEM_FROM, &SqlType::Timestamptz), (OV, &SqlType::Int8), (CV, &SqlType::Int8)];
+    for (name, ty) in names.chain(own) {
+        // A path of one part, whatever dots are in the name.
+        let path = ColumnPath::new(vec![name.to_owned()]);
+        let encoding = match ty {
+            SqlType::Int2
+            | SqlType::Int4
+            | SqlType::Int8
+            | SqlType::Oid
+            | SqlType::Date
+            | SqlType::Time
+            | SqlType::Timestamp
+            | SqlType::Timestamptz => Encoding::DELTA_BINARY_PACKED,
+            SqlType::Float4 | SqlType::Float8 => Encoding::BYTE_STREAM_SPLIT,
+            _ => continue,
+        };
+        properties = properties
+            .set_column_encoding(path.clone(), encoding)
+            .set_column_dictionary_enabled(path, false);
+    }
+    Ok(properties.build())
+}
 
 /// Writes a large transaction's rows as segments before it commits. Memory is bounded by one
 /// segment's file.
@@ -15,8 +210,10 @@ use crate::options::StoreOptions;
 pub struct SegmentWriter {
     table: Oid,
     def: Arc<TableDef>,
+    keys: Vec<KeySpec>,
     objects: Arc<Objects>,
     options: Arc<StoreOptions>,
+    open: Option<SegmentFile>,
 }
 
 impl SegmentWriter {
@@ -25,8 +222,9 @@ impl SegmentWriter {
         def: Arc<TableDef>,
         objects: Arc<Objects>,
         options: Arc<StoreOptions>,
-    ) -> Result<Self> {
-        Ok(SegmentWriter { table, def, objects, options })
+    ) -> Self {
+        let keys = unique_keys(&def);
+        SegmentWriter { table, def, keys, objects, options, open: None }
     }
 
     /// Adds rows: the table's columns in order, then `_ov`. Gives the segments that it finished
@@ -35,15 +233,44 @@ impl SegmentWriter {
     /// # Errors
     /// When the object store fails.
     pub async fn write(&mut self, rows: &RecordBatch) -> Result<Vec<SegmentMeta>> {
-        let _ = (rows, &self.def, &self.objects, &self.options, self.table);
-        Err(Error::Unsupported("bulk segments".to_owned()))
+        let mut finished = Vec::new();
+        let mut at = 0;
+        while at < rows.num_rows() {
+            let file = match &mut self.open {
+                Some(file) => file,
+                None => {
+                    let id = unplaced_segment_id();
+                    let file =
+                        SegmentFile::new(self.table, id, &self.def, &self.keys, &self.options)?;
+                    self.open.insert(file)
+                }
+            };
+            let room = self.options.segment_rows.saturating_sub(file.rows()).max(1);
+            let n = room.min(rows.num_rows() - at).min(PAGE_ROWS);
+            file.write(&rows.slice(at, n), Begun::WithCommit)?;
+            at += n;
+            let full = file.rows() >= self.options.segment_rows
+                || file.bytes() >= self.options.segment_bytes;
+            if full && let Some(file) = self.open.take() {
+                finished.push(file.finish(&self.objects).await?);
+            }
+        }
+        Ok(finished)
     }
 
     /// Finishes the last segment, if it has rows.
     ///
     /// # Errors
     /// When the object store fails.
-    pub async fn finish(self) -> Result<Option<SegmentMeta>> {
-        Err(Error::Unsupported("bulk segments".to_owned()))
+    pub async fn finish(mut self) -> Result<Option<SegmentMeta>> {
+        match self.open.take() {
+            Some(file) => Ok(Some(file.finish(&self.objects).await?)),
+            None => Ok(None),
+        }
     }
+}
+
+/// A table's unique keys.
+pub(crate) fn unique_keys(def: &TableDef) -> Vec<KeySpec> {
+    def.unique_keys().map(|(oid, _, columns)| KeySpec { oid, columns: columns.to_vec() }).collect()
 }
