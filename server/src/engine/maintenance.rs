@@ -53,6 +53,11 @@ pub(super) async fn run(engine: Weak<Engine>, wake: Arc<Notify>, stopping: Cance
         }
         // Not held while waiting: an engine that is dropped without a stop must go away.
         let Some(engine) = engine.upgrade() else { return };
+        if let Err(cause) = engine.raft.healthy() {
+            error!(error = %cause, "the log has failed: no commit is taken until a restart");
+            // Nothing that could be done here needs no log.
+            return;
+        }
         match round(&engine).await {
             Ok(()) => {
                 if failures > 0 {

@@ -18,6 +18,8 @@ mod keys;
 mod maintenance;
 mod sequencer;
 mod sequences;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod writes;
 
