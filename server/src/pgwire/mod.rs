@@ -18,6 +18,8 @@ pub mod decode;
 mod encode;
 mod extended;
 mod frontend;
+#[cfg(test)]
+mod golden;
 mod io;
 pub mod listener;
 mod simple;

@@ -17,7 +17,8 @@ pub const DAY: i64 = 86_400_000_000;
 const FIRST_DAY: i64 = -2440588;
 /// 5874898-01-01, after the last day of PostgreSQL's dates.
 const END_DAY: i64 = 2145042906;
-/// 294277-01-01, after PostgreSQL's last timestamp.
+/// The largest timestamp but `infinity`, in the year 294247; PostgreSQL's own end thirty years
+/// later, since it counts from 2000.
 const END_MICROS: i64 = 9223372036854775807;
 
 /// Year (0 is 1 BC), month and day of a day number.
@@ -302,6 +303,8 @@ fn parse(text: &str, ty: &str) -> PgResult<Parsed> {
     }
     let (mut loose, mut date, mut bc) = (Loose::default(), None, false);
     let mut pm = None;
+    // The years of both digits before Christ are no short ones.
+    let bc_follows = word.to_ascii_lowercase().ends_with("bc");
     let mut rest = word;
     while let Some(first) = rest.chars().next() {
         match first {
@@ -339,21 +342,32 @@ fn parse(text: &str, ty: &str) -> PgResult<Parsed> {
                 let separator = if piece.contains('-') { '-' } else { '/' };
                 let fields: Vec<&str> = piece.split(separator).collect();
                 if let [number] = fields.as_slice() {
-                    let compact = number.len() >= 6 && date.is_none() && loose.numbers.is_empty();
+                    let first = date.is_none() && loose.numbers.is_empty() && loose.month.is_none();
                     let value: i64 = number.parse().map_err(|_| error())?;
-                    if compact && matches!(number.len(), 8) {
+                    let timely = date.is_some() || ty == "time";
+                    if first && number.len() == 6 && !timely {
+                        let (year, rest) = (value / 10_000, (value % 10_000) as u32);
+                        date = Some((short_year(year), rest / 100, rest % 100));
+                    } else if first && number.len() == 8 {
                         date = Some((
                             value / 10_000,
                             (value / 100 % 100) as u32,
                             (value % 100) as u32,
                         ));
-                    } else if date.is_some() && number.len() == 6 && parts.time.is_none() {
+                    } else if timely && number.len() == 6 && parts.time.is_none() {
                         // `20240102T030405`
                         let (h, m, s) = (value / 10_000, value / 100 % 100, value % 100);
                         let time = clock(&format!("{h}:{m}:{s}")).ok_or_else(error)??;
                         parts.time = Some(time);
                     } else {
                         loose.numbers.push((value, number.len()));
+                    }
+                    continue;
+                }
+                // What is left of `Jan-08-1999`.
+                if let ([day, year], Some(_)) = (fields.as_slice(), loose.month) {
+                    for field in [day, year] {
+                        loose.numbers.push((field.parse().map_err(|_| error())?, field.len()));
                     }
                     continue;
                 }
@@ -369,7 +383,7 @@ fn parse(text: &str, ty: &str) -> PgResult<Parsed> {
                 };
                 let year = |t: &str| -> PgResult<i64> {
                     let value = number(t)?;
-                    Ok(if t.len() > 2 { value } else { short_year(value) })
+                    Ok(if t.len() > 2 || bc_follows { value } else { short_year(value) })
                 };
                 date = Some(if let Some(month) = month_named(b) {
                     // `8-Jan-1999` or `1999-Jan-08`
@@ -389,7 +403,12 @@ fn parse(text: &str, ty: &str) -> PgResult<Parsed> {
                 let end = rest[1..]
                     .find(|c: char| !(c.is_ascii_digit() || c == ':'))
                     .map_or(rest.len(), |e| e + 1);
-                parts.zone = Some(Zone::Offset(offset(&rest[..end]).ok_or_else(error)?));
+                parts.zone = Some(Zone::Offset(offset(&rest[..end]).ok_or_else(|| {
+                    PgError::new(
+                        "22009",
+                        format!("time zone displacement out of range: \"{text}\""),
+                    )
+                })?));
                 rest = &rest[end..];
             }
             c if c.is_ascii_alphabetic() => {
@@ -415,8 +434,11 @@ fn parse(text: &str, ty: &str) -> PgResult<Parsed> {
                 {
                 } else if let (Some(month), None) = (month_named(name), loose.month) {
                     loose.month = Some(month);
+                    rest = rest.strip_prefix('-').unwrap_or(rest);
                 } else if weekday(name) {
-                } else if ["now", "today", "tomorrow", "yesterday", "allballs"]
+                } else if name.eq_ignore_ascii_case("allballs") && parts.time.is_none() {
+                    (parts.time, parts.zone) = (Some(0), Some(Zone::Offset(0)));
+                } else if ["now", "today", "tomorrow", "yesterday"]
                     .iter()
                     .any(|w| w.eq_ignore_ascii_case(name))
                 {
@@ -440,7 +462,7 @@ fn parse(text: &str, ty: &str) -> PgResult<Parsed> {
     if let (None, Some(month)) = (date, loose.month) {
         let (year, day) = match loose.numbers.as_slice() {
             [(a, width), (b, _)] if *width > 2 => (*a, *b),
-            [(a, _), (b, width)] => (if *width > 2 { *b } else { short_year(*b) }, *a),
+            [(a, _), (b, width)] => (if *width > 2 || bc { *b } else { short_year(*b) }, *a),
             _ => return Err(error()),
         };
         date = Some((year, month, u32::try_from(day).map_err(|_| range(text))?));

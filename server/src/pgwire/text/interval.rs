@@ -91,7 +91,9 @@ fn verbose(out: &mut Out, value: Interval) {
         write_padded(out, amount.unsigned_abs(), 1);
         write_fraction(out, fraction);
         out.extend_from_slice(name.as_bytes());
-        if amount.unsigned_abs() != 1 || fraction != 0 {
+        // Only of seconds is one below the others in the singular.
+        let singular = empty || negative == ago || name == " sec";
+        if amount.unsigned_abs() != 1 || fraction != 0 || !singular {
             out.extend_from_slice(b"s");
         }
         empty = false;
@@ -261,6 +263,20 @@ enum Unit {
     Micros(i64),
 }
 
+/// Every unit may be there once.
+fn once(seen: &mut Vec<(u8, i64)>, unit: Unit) -> Option<Unit> {
+    let key = match unit {
+        Unit::Months(size) => (0, size),
+        Unit::Days(size) => (1, size),
+        Unit::Micros(size) => (2, size),
+    };
+    if seen.contains(&key) {
+        return None;
+    }
+    seen.push(key);
+    Some(unit)
+}
+
 fn unit(name: &str) -> Option<Unit> {
     Some(match name.to_ascii_lowercase().as_str() {
         "millennium" | "millennia" | "mil" | "mils" => Unit::Months(12_000),
@@ -286,10 +302,10 @@ fn unit(name: &str) -> Option<Unit> {
 /// Reads an interval: `1 day 02:03:04`, `1 year 2 mons`, `1-2`, `P1DT2H`, `@ 1 hour ago`.
 ///
 /// # Errors
-/// 22007 for what is none, 22008 for one that is out of range.
+/// 22007 for what is none, 22015 for one that is out of range.
 pub fn parse(text: &str) -> PgResult<Interval> {
     let error = || invalid("22007", "interval", text);
-    let range = || PgError::new("22008", format!("interval field value out of range: \"{text}\""));
+    let range = || PgError::new("22015", format!("interval field value out of range: \"{text}\""));
     let word = trim(text);
     let sum = match word.strip_prefix(['P', 'p']) {
         Some(rest) => iso(rest).ok_or_else(error)?,
@@ -313,7 +329,7 @@ fn iso(text: &str) -> Parsed {
             if time {
                 return None;
             }
-            (time, rest) = (true, after);
+            (time, rest, any) = (true, after, true);
             continue;
         }
         let end = rest.find(|c: char| c.is_ascii_alphabetic())?;
@@ -339,6 +355,7 @@ fn iso(text: &str) -> Parsed {
 
 fn verbose_sum(text: &str) -> Parsed {
     let mut sum = Sum::default();
+    let mut seen = Vec::new();
     let (mut any, mut ago, mut pending) = (false, false, None::<Number>);
     let mut rest = text.strip_prefix('@').unwrap_or(text).trim_start();
     let add = |sum: &mut Sum, number, unit| sum.add(number, unit).is_some();
@@ -355,7 +372,7 @@ fn verbose_sum(text: &str) -> Parsed {
                 ago = true;
                 continue;
             }
-            if !add(&mut sum, pending.take()?, unit(name)?) {
+            if !add(&mut sum, pending.take()?, once(&mut seen, unit(name)?)?) {
                 return Some(None);
             }
             any = true;
@@ -396,6 +413,7 @@ fn verbose_sum(text: &str) -> Parsed {
                     return None;
                 }
                 let number = Number::parse(field)?;
+                once(&mut seen, Unit::Micros(*unit))?;
                 if i > 0 && number.whole > 59 {
                     return Some(None);
                 }
@@ -416,9 +434,8 @@ fn verbose_sum(text: &str) -> Parsed {
             sum.months += sign * total;
             any = true;
         } else {
-            if let Some(days) = pending.replace(Number::parse(piece)?) {
-                // Two numbers in a row: `1 2:03` was dealt with, this is none.
-                let _ = days;
+            // Two numbers in a row are none, unless the second is a clock.
+            if pending.replace(Number::parse(piece)?).is_some() {
                 return None;
             }
         }
@@ -490,6 +507,6 @@ mod tests {
         for text in ["", "day", "1 fortnight", "1 2", "P", "abc"] {
             assert_eq!(parse(text).unwrap_err().code, "22007", "{text}");
         }
-        assert_eq!(parse("3000000000 months").unwrap_err().code, "22008");
+        assert_eq!(parse("3000000000 months").unwrap_err().code, "22015");
     }
 }

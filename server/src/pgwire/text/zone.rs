@@ -42,12 +42,31 @@ impl ZoneOffset {
 }
 
 fn offset(zone: Tz, micros: i64) -> i32 {
-    // chrono ends where PostgreSQL goes on; the offset of a zone in those years is its last one.
+    // The zones' tables end where this century does; PostgreSQL goes on with their last rules.
+    let micros = within_tables(micros);
     let at = DateTime::from_timestamp_micros(micros).map_or_else(
         || if micros < 0 { NaiveDateTime::MIN } else { NaiveDateTime::MAX },
         |at| at.naive_utc(),
     );
     zone.offset_from_utc_datetime(&at).fix().local_minus_utc()
+}
+
+/// An instant at which the rules of a zone give the same offset: in a year of the tables that
+/// begins on the same weekday and is as long.
+fn within_tables(micros: i64) -> i64 {
+    use super::datetime::{DAY, civil, days};
+    const FIRST: i64 = 2060;
+    let day = micros.div_euclid(DAY);
+    if day < days(FIRST + 28, 1, 1) {
+        return micros;
+    }
+    let year = civil(day).0;
+    let shape = |year| {
+        let start = days(year, 1, 1);
+        (start.rem_euclid(7), days(year + 1, 1, 1) - start)
+    };
+    let same = (FIRST..FIRST + 28).find(|y| shape(*y) == shape(year)).unwrap_or(FIRST);
+    micros - (days(year, 1, 1) - days(same, 1, 1)) * DAY
 }
 
 /// The instant at which a clock in the zone shows `local`, both in microseconds since 1970. Of
