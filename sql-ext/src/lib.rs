@@ -6,6 +6,7 @@
 //!
 //! This crate owns meaning, never bytes: it knows neither storage nor protocol.
 
+mod arithmetic;
 mod bind;
 mod error;
 pub mod instant;
@@ -22,11 +23,15 @@ mod window;
 
 pub use bind::{Bound, bind};
 pub use error::{Error, Result};
-pub use names::output_names;
+pub use names::{output_name, output_names};
 pub use session::configure;
 pub use statement::{Extension, Statement, StatementKind, TransactionModes, parse};
 pub use temporal::{HIDDEN_COLUMNS, Resolved, TemporalCatalog, TemporalInfo, is_hidden};
 pub use types::{is_serial, sql_type};
+
+/// The stack of a thread that binds, plans and drops statements: enough for the deepest that
+/// [`parse`] lets pass, in a build without optimisation too.
+pub const PLANNING_STACK_BYTES: usize = 64 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::ScalarUDF;
 
+use crate::arithmetic::CheckedArithmeticRule;
 use crate::now;
 use crate::relation::TemporalRelationPlanner;
 use crate::temporal::TemporalCatalog;
@@ -29,4 +30,5 @@ pub fn configure(
         .with_relation_planners(vec![Arc::new(TemporalRelationPlanner::new(Arc::clone(&catalog)))])
         .with_type_planner(Arc::new(PostgresTypePlanner))
         .with_analyzer_rule(Arc::new(WindowRule::new(catalog)))
+        .with_analyzer_rule(Arc::new(CheckedArithmeticRule::new()))
 }

@@ -424,3 +424,62 @@ async fn time_column_is_the_option_or_the_only_one_or_the_commit() {
     assert_eq!(rows_with(option, "select count_10m(*) from t").await.unwrap(), ["1"]);
     assert!(rows("select avg_0h(x) from t").await.contains("avg_0h"));
 }
+
+#[tokio::test]
+async fn columns_of_one_name_are_allowed() {
+    assert_eq!(
+        rows("select count(*), count(*), id, id from t where id = 1 group by id").await,
+        "1 1 1 1"
+    );
+    assert_eq!(rows("select *, id, p.name from plain p where id = 1").await, "1 10 a 1 a");
+    assert_eq!(rows("select count from (select count(*), sum(x), sum(id) from t) s").await, "2");
+    assert_eq!(
+        rows("select upper(name), sum(x) from t group by upper(name) order by upper(name)").await,
+        "A 10, B 21"
+    );
+    assert_eq!(rows("select distinct lower(name) from t order by lower(name)").await, "a, b");
+    assert_eq!(
+        rows("select distinct on (name) name, x + 1 from t order by name, x + 1").await,
+        "a 11, b 22"
+    );
+    assert_eq!(rows("select x::text from t group by x having x > 15").await, "21");
+    assert_eq!(rows("select sum(x) from t union all select 1 order by sum").await, "1, 31");
+    assert_eq!(rows("select id, 1 from t order by 2, 1 desc").await, "2 1, 1 1");
+    assert_eq!(
+        rows(
+            "with recursive r(n) as (select 1 union all select n + 1 from r where n < 3) \
+              select n from r"
+        )
+        .await,
+        "1, 2, 3"
+    );
+}
+
+#[tokio::test]
+async fn arithmetic_fails_where_postgres_does() {
+    for (expr, answer) in [
+        ("2147483647 + 1", "22003 integer out of range"),
+        ("2147483647::int8 + 1", "2147483648"),
+        ("9223372036854775807 + 1", "22003 bigint out of range"),
+        ("(-32768)::int2 - 1::int2", "22003 smallint out of range"),
+        ("3000000000 * 3000000000 * 3", "22003 bigint out of range"),
+        ("7 / 2", "3"),
+        ("-7 % 3", "-1"),
+        ("1 / 0", "22012 division by zero"),
+        ("1 % 0", "22012 division by zero"),
+        ("1.5::float8 / 0", "22012 division by zero"),
+        ("max(x) / (count(*) - 2)", "22012 division by zero"),
+        ("sum(x + 9223372036854775800)", "22003 bigint out of range"),
+        ("sum(x + 1)", "33"),
+    ] {
+        assert_eq!(
+            rows(&format!(
+                "select {expr} from t {}",
+                if expr.contains("x") { "" } else { "where id = 1" }
+            ))
+            .await,
+            answer,
+            "{expr}"
+        );
+    }
+}

@@ -182,3 +182,55 @@ impl TypePlanner for PostgresTypePlanner {
         Ok(Some(Arc::new(sql_type(data_type)?.field("", true))))
     }
 }
+
+/// The name of a type in `pg_type`, as a column that is cast to it gets it.
+pub(crate) fn type_name(data_type: &DataType) -> String {
+    let name = match sql_type(data_type) {
+        Ok(ty) => match ty {
+            SqlType::Bool => "bool",
+            SqlType::Int2 => "int2",
+            SqlType::Int4 => "int4",
+            SqlType::Int8 => "int8",
+            SqlType::Float4 => "float4",
+            SqlType::Float8 => "float8",
+            SqlType::Numeric(_) => "numeric",
+            SqlType::Text => "text",
+            SqlType::Varchar(_) => "varchar",
+            SqlType::Char(_) => "bpchar",
+            SqlType::Name => "name",
+            SqlType::Bytea => "bytea",
+            SqlType::Date => "date",
+            SqlType::Time => "time",
+            SqlType::Timestamp => "timestamp",
+            SqlType::Timestamptz => "timestamptz",
+            SqlType::Interval => "interval",
+            SqlType::Uuid => "uuid",
+            SqlType::Json => "json",
+            SqlType::Jsonb => "jsonb",
+            SqlType::Oid => return oid_name(data_type),
+            // PostgreSQL names the column after the element's type.
+            SqlType::Array(_) => return array_name(data_type),
+        },
+        Err(_) => return data_type.to_string().to_lowercase(),
+    };
+    name.to_owned()
+}
+
+fn oid_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Custom(name, _) => last_part(name),
+        DataType::Regclass => "regclass".into(),
+        _ => "oid".into(),
+    }
+}
+
+fn array_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Array(
+            ArrayElemTypeDef::AngleBracket(item)
+            | ArrayElemTypeDef::SquareBracket(item, _)
+            | ArrayElemTypeDef::Parenthesis(item),
+        ) => type_name(item),
+        other => type_name(other),
+    }
+}

@@ -18,10 +18,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use datafusion::common::{Result, TableReference};
 use datafusion::sql::sqlparser::ast::{
     self, Cte, Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, ObjectNamePart, Query,
-    Select, TableAlias, TableFactor, Value, VisitMut, VisitorMut,
+    TableAlias, TableFactor, Value, VisitMut, VisitorMut,
 };
 
 use crate::error::Error;
+use crate::names;
 use crate::parser::{TimeClause, spread_over, take_time_clause};
 use crate::temporal::TemporalCatalog;
 
@@ -216,6 +217,37 @@ impl<'a> Binder<'a> {
         }
     }
 
+    /// Gives the columns of a query's select lists their names, wildcards and hidden columns
+    /// considered. A query in brackets is visited by itself.
+    fn name_columns(
+        &mut self,
+        body: &mut ast::SetExpr,
+        order_by: Option<&mut ast::OrderBy>,
+    ) -> std::result::Result<(), Error> {
+        match body {
+            ast::SetExpr::Select(select) => {
+                hidden::expand_wildcards(self, select)?;
+                names::name_items(&mut select.projection);
+                if let (Some(ast::Distinct::Distinct), Some(order_by)) =
+                    (&select.distinct, order_by)
+                {
+                    names::order_by_names(&select.projection, order_by);
+                }
+                for item in &mut select.projection {
+                    if let ast::SelectItem::ExprWithAlias { expr, .. } = item {
+                        names::narrow_integers(expr);
+                    }
+                }
+                Ok(())
+            }
+            ast::SetExpr::SetOperation { left, right, .. } => {
+                self.name_columns(left, None)?;
+                self.name_columns(right, None)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Remembers what a clause means for keeping the plan, and refuses columns in it.
     fn note(&mut self, clause: &TimeClause) -> std::result::Result<(), Error> {
         self.holds_instants = true;
@@ -292,9 +324,15 @@ impl VisitorMut for Binder<'_> {
         if let Some(table) = table_command(query) {
             *query.body = table;
         }
+        if let ast::SetExpr::Values(values) = query.body.as_mut() {
+            for expr in values.rows.iter_mut().flat_map(|row| row.iter_mut()) {
+                names::narrow_integers(expr);
+            }
+        }
         let named = hidden::named_in(query);
         self.queries.push((with, before, named));
-        ControlFlow::Continue(())
+        let Query { body, order_by, .. } = query;
+        flow(self.name_columns(body, order_by.as_mut()))
     }
 
     fn post_visit_query(&mut self, query: &mut Query) -> Flow {
@@ -303,10 +341,6 @@ impl VisitorMut for Binder<'_> {
             self.scope.truncate(before);
         }
         ControlFlow::Continue(())
-    }
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> Flow {
-        flow(hidden::expand_wildcards(self, select))
     }
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> Flow {

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// Brackets, CASE … END and prefix operators within one another.
 pub(crate) const NESTING_MAX: usize = 256;
 /// Operators in one chain, not counting commas' other sides.
-const CHAIN_MAX: usize = 10_000;
+const CHAIN_MAX: usize = 4_000;
 
 /// Refuses a statement that later steps could not recurse over.
 pub(super) fn check(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<()> {
