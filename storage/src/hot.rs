@@ -1,6 +1,7 @@
 //! Rows in memory: a segment that is not in object storage yet, or a transaction's own rows.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use chronos_catalog::{CommitTs, Oid};
@@ -44,14 +45,22 @@ impl Chunk {
     }
 }
 
-/// A key's rows by hash, as far as they were looked at.
-#[derive(Debug, Default)]
+/// A key's rows by hash, as far as they were looked at. A clone shares what is there; each side
+/// then grows a layer of its own, and layers of about one size are merged, so that taking a
+/// savepoint before every row does not cost an index a row.
+#[derive(Clone, Debug, Default)]
 struct KeyIndex {
+    rows: u32,
+    layers: Vec<Arc<Layer>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Layer {
     rows: u32,
     positions: HashMap<u64, Positions, keys::HashIsHash>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Positions {
     One(u32),
     Many(Vec<u32>),
@@ -75,8 +84,7 @@ impl Clone for HotSegment {
             rows: self.rows,
             bytes: self.bytes,
             chunks: Arc::clone(&self.chunks),
-            // Built again when asked for.
-            indexes: Mutex::default(),
+            indexes: Mutex::new(self.indexes.lock().clone()),
         }
     }
 }
@@ -103,12 +111,12 @@ impl HotSegment {
     }
 
     /// The first commit's instant.
-    pub(crate) fn from_min(&self) -> Option<CommitTs> {
+    pub(crate) fn began_first(&self) -> Option<CommitTs> {
         self.chunks.first().map(|c| CommitTs(c.from.value(0)))
     }
 
     /// The last commit's instant.
-    pub(crate) fn from_max(&self) -> Option<CommitTs> {
+    pub(crate) fn began_last(&self) -> Option<CommitTs> {
         self.chunks.last().map(|c| CommitTs(c.from.value(c.rows() - 1)))
     }
 
@@ -156,26 +164,27 @@ impl HotSegment {
         }
         if index.rows < self.rows {
             let at = self.chunks.partition_point(|c| c.first + c.rows() as u32 <= index.rows);
+            let mut hashed: Vec<(u64, u32)> = Vec::with_capacity((self.rows - index.rows) as usize);
             for chunk in &self.chunks[at..] {
                 let skip = index.rows.saturating_sub(chunk.first) as usize;
                 let arrays: Vec<ArrayRef> = columns
                     .iter()
                     .map(|&c| chunk.batch.column(c).slice(skip, chunk.rows() - skip))
                     .collect();
-                let row_hashes = keys::hash_key(&arrays)?;
-                for (i, hash) in row_hashes.into_iter().enumerate() {
-                    if let Some(hash) = hash {
-                        index.add(hash, chunk.first + (skip + i) as u32);
-                    }
-                }
-                index.rows = chunk.first + chunk.rows() as u32;
+                let first = chunk.first + skip as u32;
+                let row_hashes = keys::hash_key(&arrays)?.into_iter().zip(first..);
+                hashed.extend(row_hashes.filter_map(|(hash, p)| Some((hash?, p))));
             }
+            index.add(&hashed, self.rows);
         }
         for (i, hash) in hashes.iter().enumerate() {
-            match hash.and_then(|h| index.positions.get(&h)) {
-                None => {}
-                Some(Positions::One(p)) => found(i, *p),
-                Some(Positions::Many(all)) => all.iter().rev().for_each(|&p| found(i, p)),
+            let Some(hash) = hash else { continue };
+            for layer in index.layers.iter().rev() {
+                match layer.positions.get(hash) {
+                    None => {}
+                    Some(Positions::One(p)) => found(i, *p),
+                    Some(Positions::Many(all)) => all.iter().rev().for_each(|&p| found(i, p)),
+                }
             }
         }
         Ok(())
@@ -183,12 +192,41 @@ impl HotSegment {
 }
 
 impl KeyIndex {
+    /// Adds the rows from `self.rows` to `rows`.
+    fn add(&mut self, hashed: &[(u64, u32)], rows: u32) {
+        let added = rows - self.rows;
+        self.rows = rows;
+        if self.layers.last_mut().and_then(Arc::get_mut).is_none() {
+            self.layers.push(Arc::default());
+        }
+        if let Some(layer) = self.layers.last_mut().and_then(Arc::get_mut) {
+            layer.rows += added;
+            hashed.iter().for_each(|&(hash, position)| layer.add(hash, position));
+        }
+        while let [.., older, newer] = self.layers.as_slice()
+            && older.rows <= newer.rows.saturating_mul(2)
+        {
+            let mut merged = older.as_ref().clone();
+            merged.rows += newer.rows;
+            for (&hash, positions) in &newer.positions {
+                match positions {
+                    Positions::One(p) => merged.add(hash, *p),
+                    Positions::Many(all) => all.iter().for_each(|&p| merged.add(hash, p)),
+                }
+            }
+            self.layers.truncate(self.layers.len() - 2);
+            self.layers.push(Arc::new(merged));
+        }
+    }
+}
+
+impl Layer {
     fn add(&mut self, hash: u64, position: u32) {
         match self.positions.entry(hash) {
-            std::collections::hash_map::Entry::Vacant(e) => {
+            Entry::Vacant(e) => {
                 e.insert(Positions::One(position));
             }
-            std::collections::hash_map::Entry::Occupied(mut e) => match e.get_mut() {
+            Entry::Occupied(mut e) => match e.get_mut() {
                 Positions::One(first) => {
                     let both = vec![*first, position];
                     e.insert(Positions::Many(both));

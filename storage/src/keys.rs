@@ -252,3 +252,58 @@ impl KeyHashes {
         &self.positions[start..start + n]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::array::{
+        Decimal128Array, Float64Array, Int16Array, Int64Array, StringViewArray,
+    };
+
+    use super::*;
+
+    fn hash(array: impl Array + 'static) -> Vec<Option<u64>> {
+        hash_key(&[Arc::new(array)]).unwrap()
+    }
+
+    #[test]
+    fn equal_values_hash_alike_in_every_width_and_scale() {
+        assert_eq!(hash(Int16Array::from(vec![-3])), hash(Int64Array::from(vec![-3])));
+        let decimal = |value, scale| {
+            let array = Decimal128Array::from(vec![value]);
+            hash(array.with_precision_and_scale(38, scale).unwrap())
+        };
+        assert_eq!(decimal(1500, 3), decimal(15, 1));
+        assert_eq!(decimal(0, 3), decimal(0, 1));
+        assert_ne!(decimal(15, 0), decimal(15, 1));
+        let float = |v: f64| hash(Float64Array::from(vec![v]));
+        assert_eq!(float(0.0), float(-0.0));
+        assert_eq!(float(f64::NAN), float(-f64::NAN));
+        assert_eq!(hash(Int64Array::from(vec![None::<i64>])), [None]);
+    }
+
+    #[test]
+    fn hashes_are_those_that_files_have() {
+        let found = hash(Int64Array::from(vec![0, 1, -1]));
+        assert_eq!(found, INTEGERS.map(Some));
+        let found = hash(StringViewArray::from(vec!["", "a", "longer than eight"]));
+        assert_eq!(found, TEXTS.map(Some));
+    }
+
+    const INTEGERS: [u64; 3] = [16468030106232802772, 3832670236599272327, 3786441433402598534];
+    const TEXTS: [u64; 3] = [16468030106232802772, 2252578705915957263, 6980554146970457708];
+
+    #[test]
+    fn key_file_reads_back_and_a_cut_one_is_refused() {
+        let hashes: Vec<Option<u64>> = vec![Some(9), None, Some(3), Some(9)];
+        let bytes = KeyHashes::new(&hashes).encode();
+        let read = KeyHashes::decode(&bytes).unwrap();
+        assert_eq!(read.find(9), [0, 3]);
+        assert_eq!(read.find(3), [2]);
+        assert!(read.find(4).is_empty());
+        for n in 0..bytes.len() {
+            assert!(KeyHashes::decode(&bytes.slice(..n)).is_err(), "{n} bytes");
+        }
+    }
+}

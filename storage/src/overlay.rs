@@ -9,6 +9,7 @@ use roaring::RoaringBitmap;
 
 use crate::error::{Error, Result};
 use crate::hot::HotSegment;
+use crate::rows::memory_of;
 use crate::segment::Segment;
 
 /// A running transaction's own rows and row ends, by table. Cloning is cheap and gives an
@@ -63,7 +64,7 @@ impl Overlay {
         // Own rows have no commit yet; their instants are never looked at.
         let from = TimestampMicrosecondArray::from_value(CommitTs::ZERO.micros(), n);
         let cv = Int64Array::from_value(0, n);
-        let bytes = rows.get_array_memory_size();
+        let bytes = memory_of(&rows);
         overlay.local.append(schema_version, first, rows, from, cv, bytes)?;
         Ok(first)
     }

@@ -74,7 +74,7 @@ impl Planner<'_> {
     /// Committed segments that may hold versions in the window.
     pub(crate) fn committed(&self, window: &Window) -> Vec<Arc<Segment>> {
         let segments = self.table.segments();
-        let in_window = |s: &&Arc<Segment>| s.from_range().is_some_and(|r| !window.holds_none(r));
+        let in_window = |s: &&Arc<Segment>| s.began_range().is_some_and(|r| !window.holds_none(r));
         segments.values().filter(in_window).cloned().collect()
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chronos_catalog::TableDef;
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, MAX_INLINE_VIEW_LEN, RecordBatch};
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::ipc::reader::StreamReader;
@@ -46,4 +46,27 @@ pub fn decode_rows(bytes: &[u8]) -> Result<RecordBatch> {
         1 => Ok(batches.remove(0)),
         _ => Ok(concat_batches(&schema, &batches)?),
     }
+}
+
+/// About how many bytes rows take in memory. Arrow's own measure counts a buffer that several
+/// columns share, as those of one message do, once for each.
+pub(crate) fn memory_of(batch: &RecordBatch) -> usize {
+    fn long(lengths: impl Iterator<Item = usize>) -> usize {
+        lengths.filter(|&n| n > MAX_INLINE_VIEW_LEN as usize).sum()
+    }
+    let one = |array: &ArrayRef| match array.data_type() {
+        DataType::Utf8View => {
+            let lengths = array.as_string_view().lengths();
+            array.len() * 16 + long(lengths.map(|n| n as usize))
+        }
+        DataType::BinaryView => {
+            let lengths = array.as_binary_view().lengths();
+            array.len() * 16 + long(lengths.map(|n| n as usize))
+        }
+        _ => {
+            let size = array.to_data().get_slice_memory_size();
+            size.unwrap_or_else(|_| array.get_array_memory_size())
+        }
+    };
+    batch.columns().iter().map(one).sum()
 }

@@ -16,7 +16,7 @@ use parking_lot::RwLock;
 use crate::error::{Error, Result};
 use crate::object::Objects;
 use crate::options::StoreOptions;
-use crate::rows::decode_rows;
+use crate::rows::{decode_rows, memory_of};
 use crate::segment::Segment;
 use crate::table::TableStore;
 
@@ -178,6 +178,7 @@ impl TableStore {
         if write.row_count > 0 {
             let batch = decode_rows(&write.rows)?;
             let n = batch.num_rows();
+            let bytes = memory_of(&batch);
             if n != write.row_count as usize {
                 return Err(inconsistent(format!("{n} rows where {} were told", write.row_count)));
             }
@@ -197,7 +198,7 @@ impl TableStore {
                     )));
                 }
                 let version = write.schema_version;
-                hot.append(version, placement.first_position, batch, from, cv, write.rows.len())
+                hot.append(version, placement.first_position, batch, from, cv, bytes)
             };
             segment
                 .with_hot_mut(append)
@@ -237,7 +238,7 @@ impl TableStore {
             usage.bytes += bytes;
             usage.ends += segment.ends.count_in_memory();
             if rows > 0 {
-                older(segment.from_range().map(|r| r.0));
+                older(segment.began_range().map(|r| r.0));
             }
             older(segment.ends.oldest_in_memory());
         }

@@ -104,9 +104,9 @@ impl Segment {
     }
 
     /// Instants of the first and the last commit that wrote rows; `None` while it is empty.
-    pub(crate) fn from_range(&self) -> Option<(CommitTs, CommitTs)> {
+    pub(crate) fn began_range(&self) -> Option<(CommitTs, CommitTs)> {
         match &*self.body.read() {
-            Body::Hot(hot) => Some((hot.from_min()?, hot.from_max()?)),
+            Body::Hot(hot) => Some((hot.began_first()?, hot.began_last()?)),
             Body::Cold(meta) => Some((meta.from_min, meta.from_max)),
         }
     }

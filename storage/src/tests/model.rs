@@ -300,7 +300,7 @@ impl Run {
 async fn run(seed: u64) {
     let dir = tempfile::tempdir().unwrap();
     let mut run = Run::new(seed, dir.path().to_str().unwrap()).await;
-    for step in 0..80 {
+    for step in 0..50 {
         run.commit().await;
         match run.rng.random_range(0..14) {
             0 => run.world.flush(true).await,
@@ -310,9 +310,17 @@ async fn run(seed: u64) {
                 run.world.flush(true).await;
                 run.world.restart().await;
             }
+            4 => {
+                // Commits land while the flush writes.
+                run.world.seal();
+                let flush = run.world.prepare_flush().await;
+                run.commit().await;
+                run.commit().await;
+                flush.into_iter().for_each(|flush| run.world.maintain(flush));
+            }
             _ => {}
         }
-        if step % 20 == 19 {
+        if step % 25 == 24 {
             run.check_all().await;
         }
     }

@@ -139,11 +139,23 @@ impl World {
 
     pub(super) async fn flush(&self, seal: bool) {
         if seal {
-            self.apply(Command::Maintain(Maintenance::Seal { table: TABLE }));
+            self.seal();
         }
-        if let Some(flush) = self.store.prepare_flush(&self.state, TABLE).await.unwrap() {
-            self.apply(Command::Maintain(flush));
+        if let Some(flush) = self.prepare_flush().await {
+            self.maintain(flush);
         }
+    }
+
+    pub(super) fn seal(&self) {
+        self.maintain(Maintenance::Seal { table: TABLE });
+    }
+
+    pub(super) async fn prepare_flush(&self) -> Option<Maintenance> {
+        self.store.prepare_flush(&self.state, TABLE).await.unwrap()
+    }
+
+    pub(super) fn maintain(&self, maintenance: Maintenance) {
+        self.apply(Command::Maintain(maintenance));
     }
 
     /// As after a restart from a snapshot.
