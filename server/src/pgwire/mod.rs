@@ -2,12 +2,14 @@
 //! COPY data. It knows no SQL: statements are carried out by an
 //! [`Executor`](crate::session::api::Executor).
 //!
-//! - [`listener`]: accepts connections and gives each a session.
+//! The parts:
+//!
+//! - [`listener`] accepts connections and gives each a session.
 //! - `startup`, `connection`, `simple`, `extended`, `copy`: the course of a connection.
 //! - `frontend`, `backend`, `io`: messages and the stream that they travel on.
 //! - `encode`, [`decode`]: values in the text and binary formats, [`types`] their OIDs.
-//! - [`text`]: values as text, both ways; free of the protocol.
-//! - [`cancel`]: CancelRequest.
+//! - [`text`] has values as text, both ways; free of the protocol.
+//! - [`cancel`] knows what a CancelRequest may stop.
 
 mod backend;
 pub mod cancel;
