@@ -1,0 +1,75 @@
+//! Parameters whose type the client told.
+
+use std::ops::ControlFlow;
+
+use chronos_catalog::SqlType;
+use datafusion::sql::sqlparser::ast::{
+    CastKind, DataType, Expr, Statement, Value, visit_expressions_mut,
+};
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::pgwire::types;
+
+/// A type as the grammar has it.
+pub(super) fn data_type(ty: &SqlType) -> Option<DataType> {
+    let name = types::name(ty);
+    Parser::new(&PostgreSqlDialect {}).try_with_sql(&name).ok()?.parse_data_type().ok()
+}
+
+/// A cast of an expression to a type.
+pub(super) fn cast(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(expr),
+        data_type,
+        array: false,
+        format: None,
+    }
+}
+
+/// The name of a placeholder, if the expression is one.
+pub(super) fn placeholder(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(name) => Some(name),
+            _ => None,
+        },
+        Expr::Nested(inner) => placeholder(inner),
+        _ => None,
+    }
+}
+
+/// The place of a placeholder among the parameters, from 0.
+pub(super) fn index(name: &str) -> Option<usize> {
+    name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1)
+}
+
+/// Casts every parameter whose type is known to it, so that planning sees the type.
+pub(super) fn declare(statement: &mut Statement, types: &[Option<SqlType>]) {
+    if types.iter().all(Option::is_none) {
+        return;
+    }
+    let _ = visit_expressions_mut(statement, |expr| {
+        if let Some(name) = placeholder(expr)
+            && let Some(Some(ty)) = index(name).and_then(|i| types.get(i))
+            && let Some(data_type) = data_type(ty)
+        {
+            *expr = cast(expr.clone(), data_type);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_declared_parameter_is_cast_and_others_are_left() {
+        let mut statements =
+            Parser::parse_sql(&PostgreSqlDialect {}, "SELECT $1, $2").unwrap();
+        declare(&mut statements[0], &[Some(SqlType::Int8), None]);
+        assert_eq!(statements[0].to_string(), "SELECT CAST($1 AS BIGINT), $2");
+    }
+}

@@ -1,0 +1,314 @@
+//! From a parsed statement to a logical plan and the description of its columns.
+
+use std::sync::Arc;
+
+use chrono::DateTime;
+use chronos_catalog::{CommitTs, Objects, SqlType};
+use chronos_sql_ext::system_tables::{SystemCatalog, SystemSession, analyzer_rules, rewrite};
+use chronos_sql_ext::{Statement, StatementKind, TemporalCatalog};
+use datafusion::common::{ScalarValue, TableReference};
+use datafusion::execution::config::SessionConfig;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast;
+
+use super::api::{Description, FieldDescription};
+use super::session::Session;
+use super::shared::{SessionCatalog, SystemView};
+use super::transaction::Block;
+use crate::error::{PgError, PgResult};
+
+/// Partitions of a plan. Small statements pay for each.
+const PARTITIONS: usize = 4;
+
+/// The session state that plans, kept while the definitions and settings it was made with hold.
+#[derive(Default)]
+pub(super) struct StateCache(Option<(Arc<Objects>, chrono_tz::Tz, SessionState)>);
+
+/// A query planned.
+pub(super) struct Planned {
+    pub plan: LogicalPlan,
+    pub fields: Arc<[FieldDescription]>,
+    /// The state that it was planned in and is to be executed in.
+    pub state: SessionState,
+}
+
+impl Session {
+    /// The state that plans the running statement.
+    pub(super) fn state(&mut self) -> PgResult<SessionState> {
+        let (objects, at) = self.shared.objects()?;
+        let zone = self.shared.settings.read().time_zone();
+        let fresh = matches!(&self.states.0, Some((o, z, _)) if Arc::ptr_eq(o, &objects) && *z == zone);
+        if !fresh {
+            let session: Arc<dyn SystemSession> = Arc::new(SystemView(Arc::clone(&self.shared)));
+            let system = SystemCatalog::new(Arc::clone(&objects), at, session);
+            let state = self.build_state(&system, zone)?;
+            self.states.0 = Some((objects, zone, state));
+        }
+        let Some((_, _, state)) = &self.states.0 else {
+            return Err(PgError::internal("no session state"));
+        };
+        let mut state = state.clone();
+        let start = self.shared.scope.lock().transaction_start;
+        let config = Arc::clone(state.config_options());
+        let props = state.execution_props_mut();
+        props.query_execution_start_time = DateTime::from_timestamp_micros(start);
+        props.config_options = Some(config);
+        Ok(state)
+    }
+
+    fn build_state(&self, system: &SystemCatalog, zone: chrono_tz::Tz) -> PgResult<SessionState> {
+        let partitions = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut config = SessionConfig::new()
+            .with_default_catalog_and_schema(&self.shared.identity.database, "public")
+            .with_create_default_catalog_and_schema(false)
+            .with_information_schema(false)
+            .with_target_partitions(partitions.min(PARTITIONS));
+        config.options_mut().execution.time_zone = Some(zone.name().to_owned());
+        let catalog: Arc<dyn TemporalCatalog> = Arc::new(SessionCatalog(Arc::clone(&self.shared)));
+        let builder = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(Arc::clone(&self.runtime))
+            .with_default_features();
+        let mut state = chronos_sql_ext::configure(builder, catalog).build();
+        for rule in analyzer_rules() {
+            state.add_analyzer_rule(rule);
+        }
+        let mut registry = datafusion::execution::context::SessionContext::new_with_state(state);
+        register(&mut registry, system, &self.shared);
+        Ok(registry.state())
+    }
+
+    /// Plans a query. A plan that reads at an instant waits until nothing can commit at or
+    /// before it any more, and then sees all of it.
+    pub(super) async fn plan(&mut self, sql: &ast::Statement) -> PgResult<Planned> {
+        loop {
+            let planned = self.plan_once(sql).await?;
+            let latest = self.shared.scope.lock().latest_instant.take();
+            let Some(latest) = latest else { return Ok(planned) };
+            self.shared.engine.close_instant(latest).await?;
+            if !self.catch_up(latest).await {
+                return Ok(planned);
+            }
+        }
+    }
+
+    /// Outside a block, lets the statement see commits up to an instant that it reads at. Gives
+    /// whether there were any that it did not see.
+    async fn catch_up(&mut self, instant: CommitTs) -> bool {
+        if self.block != Block::None {
+            return false;
+        }
+        let mut guard = self.shared.transaction.write().await;
+        match guard.as_mut() {
+            Some(transaction)
+                if transaction.read_ts() < instant
+                    && transaction.read_ts() < self.shared.engine.last_commit()
+                    && !transaction.has_writes() =>
+            {
+                *transaction = self.shared.engine.begin();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    async fn plan_once(&mut self, sql: &ast::Statement) -> PgResult<Planned> {
+        let state = self.state()?;
+        let mut statement = sql.clone();
+        rewrite(&mut statement);
+        super::functions::rewrite(&mut statement);
+        let catalog = SessionCatalog(Arc::clone(&self.shared));
+        let bound = chronos_sql_ext::bind(&statement, &catalog)?;
+        let names = match sql {
+            ast::Statement::Query(query) => chronos_sql_ext::output_names(query),
+            _ => Vec::new(),
+        };
+        let plan = state
+            .statement_to_plan(DfStatement::Statement(Box::new(bound.statement)))
+            .await?;
+        let fields = self.fields(&plan, &names)?;
+        let parameters = self.shared.scope.lock().parameters.clone();
+        let plan = match parameters {
+            Some(values) if !values.is_empty() => plan.with_param_values(values)?,
+            _ => plan,
+        };
+        Ok(Planned { plan, fields, state })
+    }
+
+    /// The description of a plan's columns.
+    fn fields(
+        &self,
+        plan: &LogicalPlan,
+        names: &[Option<String>],
+    ) -> PgResult<Arc<[FieldDescription]>> {
+        let schema = plan.schema();
+        let names = spread(names, schema.fields().len());
+        let (objects, at) = self.shared.objects()?;
+        let mut fields = Vec::with_capacity(schema.fields().len());
+        for (i, (qualifier, field)) in schema.iter().enumerate() {
+            let ty = SqlType::of_field(field).ok_or_else(|| {
+                let message = format!("no type for the result column \"{}\"", field.name());
+                PgError::unsupported(message)
+            })?;
+            let (table_oid, column) = self.origin(&objects, at, qualifier, field.name());
+            let name = names.get(i).and_then(|n| *n).unwrap_or(field.name()).to_owned();
+            fields.push(FieldDescription { name, table_oid, column, ty });
+        }
+        Ok(fields.into())
+    }
+
+    /// The table and column number that a result column is, where its qualifier tells.
+    fn origin(
+        &self,
+        objects: &Arc<Objects>,
+        at: CommitTs,
+        qualifier: Option<&TableReference>,
+        column: &str,
+    ) -> (u32, i16) {
+        let Some(qualifier) = qualifier else { return (0, 0) };
+        let path = self.shared.search_path();
+        let lookup = super::names::Lookup { objects, at, path: &path };
+        let name = super::names::RelationName {
+            schema: qualifier.schema().map(str::to_owned),
+            name: qualifier.table().to_owned(),
+        };
+        let Some((oid, object)) = lookup.relation(&name) else { return (0, 0) };
+        match &object.relation {
+            chronos_catalog::Relation::Table(def) => match def.column_named(column) {
+                Some(column) => (oid.0, i16::try_from(column.id.0).unwrap_or(0)),
+                None => (0, 0),
+            },
+            _ => (0, 0),
+        }
+    }
+
+    /// Describe: parameters and columns.
+    pub(super) async fn describe_statement(
+        &mut self,
+        statement: &Statement,
+        given: &[Option<SqlType>],
+    ) -> PgResult<Description> {
+        let count = statement.parameter_count.max(given.len());
+        let mut given = given.to_vec();
+        given.resize(count, None);
+        let StatementKind::Sql(sql) = &statement.kind else {
+            return Ok(Description { parameters: settle(given), fields: None });
+        };
+        if let Some(fields) = self.describe_control(sql)? {
+            return Ok(Description { parameters: settle(given), fields: Some(fields) });
+        }
+        match sql.as_ref() {
+            ast::Statement::Query(_) => {
+                self.open_transaction().await?;
+                let planned = self.plan_described(sql, &given).await?;
+                let inferred = planned.plan.get_parameter_fields()?;
+                for (i, slot) in given.iter_mut().enumerate() {
+                    if slot.is_none()
+                        && let Some(Some(field)) = inferred.get(&format!("${}", i + 1))
+                    {
+                        *slot = SqlType::of_field(field);
+                    }
+                }
+                Ok(Description { parameters: settle(given), fields: Some(planned.fields) })
+            }
+            ast::Statement::Insert(_) | ast::Statement::Update(_) | ast::Statement::Delete(_) => {
+                self.open_transaction().await?;
+                self.describe_write(sql, given).await
+            }
+            _ => Ok(Description { parameters: settle(given), fields: None }),
+        }
+    }
+
+    /// Plans a query for its description; parameters whose type the client gave are cast to it,
+    /// so that what depends on them gets the right type.
+    pub(super) async fn plan_described(
+        &mut self,
+        sql: &ast::Statement,
+        given: &[Option<SqlType>],
+    ) -> PgResult<Planned> {
+        let mut statement = sql.clone();
+        super::parameters::declare(&mut statement, given);
+        self.plan_once(&statement).await
+    }
+
+    /// The columns of statements that answer rows without being queries.
+    fn describe_control(
+        &self,
+        sql: &ast::Statement,
+    ) -> PgResult<Option<Arc<[FieldDescription]>>> {
+        Ok(match sql {
+            ast::Statement::ShowVariable { variable } => {
+                Some(super::show::show_fields(&super::show::variable_name(variable)))
+            }
+            ast::Statement::Explain { .. } => Some(super::explain::fields()),
+            ast::Statement::Fetch { name, .. } => self.cursor_fields(name),
+            ast::Statement::Execute { name: Some(name), .. } => self.prepared_fields(name),
+            _ => None,
+        })
+    }
+}
+
+/// Text for the parameters that nothing tells the type of.
+pub(super) fn settle(types: Vec<Option<SqlType>>) -> Vec<SqlType> {
+    types.into_iter().map(|t| t.unwrap_or(SqlType::Text)).collect()
+}
+
+/// Spreads the names of a select list over the columns of the plan; a wildcard takes what is
+/// left. With several wildcards, the columns between the first and the last keep the plan's
+/// names.
+fn spread(names: &[Option<String>], width: usize) -> Vec<Option<&str>> {
+    let mut result = vec![None; width];
+    let front = names.iter().take_while(|n| n.is_some()).count();
+    for (slot, name) in result.iter_mut().zip(&names[..front]) {
+        *slot = name.as_deref();
+    }
+    if front < names.len() {
+        let back = names.iter().rev().take_while(|n| n.is_some()).count();
+        for (slot, name) in result.iter_mut().rev().zip(names.iter().rev()).take(back) {
+            *slot = name.as_deref();
+        }
+    }
+    result
+}
+
+/// Registers the functions that look at the session.
+fn register(
+    registry: &mut datafusion::execution::context::SessionContext,
+    system: &SystemCatalog,
+    shared: &Arc<super::shared::Shared>,
+) {
+    for function in system.functions() {
+        registry.register_udf(function.as_ref().clone());
+    }
+    for function in system.aggregates() {
+        registry.register_udaf(function.as_ref().clone());
+    }
+    for (name, function) in system.table_functions() {
+        registry.register_udtf(name, function);
+    }
+    for function in super::functions::functions(shared) {
+        registry.register_udf(function);
+    }
+}
+
+/// The values of parameters, for those who evaluate by themselves.
+pub(super) fn parameter(values: Option<&[ScalarValue]>, placeholder: &str) -> PgResult<ScalarValue> {
+    let missing = || PgError::new("42P02", format!("there is no parameter {placeholder}"));
+    let n: usize = placeholder.trim_start_matches('$').parse().map_err(|_| missing())?;
+    let values = values.ok_or_else(missing)?;
+    n.checked_sub(1).and_then(|i| values.get(i)).cloned().ok_or_else(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_takes_the_columns_that_are_left() {
+        let names = [Some("a".to_owned()), None, Some("z".to_owned())];
+        assert_eq!(spread(&names, 4), [Some("a"), None, None, Some("z")]);
+        assert_eq!(spread(&[], 2), [None, None]);
+    }
+}

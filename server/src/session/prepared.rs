@@ -1,0 +1,217 @@
+//! PREPARE, EXECUTE, DEALLOCATE and DISCARD.
+
+use std::sync::Arc;
+
+use datafusion::common::ScalarValue;
+use datafusion::sql::sqlparser::ast::{
+    DataType, DiscardObject, Expr, Ident, ObjectName, Statement,
+};
+
+use super::api::{FieldDescription, Response};
+use super::names::{fold, single};
+use super::session::Session;
+use crate::error::{PgError, PgResult};
+
+/// A statement of PREPARE.
+#[derive(Clone, Debug)]
+pub(super) struct SqlPrepared {
+    types: Vec<DataType>,
+    statement: Box<Statement>,
+}
+
+impl Session {
+    pub(super) fn prepare(
+        &mut self,
+        name: &Ident,
+        types: &[DataType],
+        statement: &Statement,
+    ) -> PgResult<String> {
+        let name = fold(name);
+        if self.prepared.contains_key(&name) {
+            let message = format!("prepared statement \"{name}\" already exists");
+            return Err(PgError::new("42P05", message));
+        }
+        let prepared = SqlPrepared { types: types.to_vec(), statement: Box::new(statement.clone()) };
+        self.prepared.insert(name, prepared);
+        Ok("PREPARE".to_owned())
+    }
+
+    pub(super) async fn execute_prepared(&mut self, sql: &Statement) -> PgResult<Response> {
+        let Statement::Execute { name: Some(name), parameters, .. } = sql else {
+            return Err(PgError::new("42601", "EXECUTE needs the name of a prepared statement"));
+        };
+        let name = single(name)?;
+        let prepared = self.prepared.get(&name).cloned().ok_or_else(|| missing(&name))?;
+        if parameters.len() < prepared.types.len() {
+            let message = format!("wrong number of parameters for prepared statement \"{name}\"");
+            let detail = format!(
+                "Expected {} parameters but got {}.",
+                prepared.types.len(),
+                parameters.len()
+            );
+            return Err(PgError::new("42601", message).detail(detail));
+        }
+        let arguments = parameters.iter().enumerate().map(|(i, expr)| match prepared.types.get(i) {
+            Some(ty) => super::parameters::cast(expr.clone(), ty.clone()),
+            None => expr.clone(),
+        });
+        let values = self.constants(arguments.collect()).await?;
+        self.shared.scope.lock().parameters = Some(values);
+        self.run_sql(&prepared.statement).await
+    }
+
+    /// The values of expressions without columns.
+    pub(super) async fn constants(&mut self, expressions: Vec<Expr>) -> PgResult<Vec<ScalarValue>> {
+        if expressions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let count = expressions.len();
+        let query = super::build::select(
+            expressions
+                .into_iter()
+                .enumerate()
+                .map(|(i, e)| super::build::aliased(e, &format!("c{i}")))
+                .collect(),
+            Vec::new(),
+            None,
+        );
+        let opened = self.shared.transaction.read().await.is_none();
+        if opened {
+            self.open_transaction().await?;
+        }
+        let result = async {
+            let planned = self.plan(&Statement::Query(Box::new(query))).await?;
+            self.collect(planned).await
+        }
+        .await;
+        if opened && self.block == super::transaction::Block::None {
+            self.shared.rollback().await;
+        }
+        let batch = result?
+            .into_iter()
+            .find(|b| b.num_rows() == 1)
+            .ok_or_else(|| PgError::internal("an expression without a value"))?;
+        (0..count)
+            .map(|i| ScalarValue::try_from_array(batch.column(i), 0).map_err(PgError::from))
+            .collect()
+    }
+
+    pub(super) fn prepared_fields(&self, _name: &ObjectName) -> Option<Arc<[FieldDescription]>> {
+        None
+    }
+
+    pub(super) fn deallocate(&mut self, name: &Ident) -> PgResult<String> {
+        if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all") {
+            self.prepared.clear();
+            self.deallocated.push(None);
+            return Ok("DEALLOCATE ALL".to_owned());
+        }
+        let name = fold(name);
+        // A statement of the extended protocol has the same name space and is kept elsewhere.
+        self.prepared.remove(&name);
+        self.deallocated.push(Some(name));
+        Ok("DEALLOCATE".to_owned())
+    }
+
+    pub(super) async fn discard(&mut self, what: &DiscardObject) -> PgResult<String> {
+        match what {
+            DiscardObject::ALL => {
+                if self.block != super::transaction::Block::None {
+                    let message = "DISCARD ALL cannot run inside a transaction block";
+                    return Err(PgError::new("25001", message));
+                }
+                self.prepared.clear();
+                self.deallocated.push(None);
+                self.cursors.clear();
+                self.shared.settings.write().reset_all();
+                *self.shared.sequences.lock() = Default::default();
+                Ok("DISCARD ALL".to_owned())
+            }
+            DiscardObject::PLANS => Ok("DISCARD PLANS".to_owned()),
+            DiscardObject::SEQUENCES => {
+                *self.shared.sequences.lock() = Default::default();
+                Ok("DISCARD SEQUENCES".to_owned())
+            }
+            DiscardObject::TEMP => Ok("DISCARD TEMP".to_owned()),
+        }
+    }
+}
+
+fn missing(name: &str) -> PgError {
+    PgError::new("26000", format!("prepared statement \"{name}\" does not exist"))
+}
+
+/// The instants of BEGIN AS OF SYSTEM TIME and of `chronos.as_of`.
+impl Session {
+    /// The instant that an expression without columns means.
+    pub(super) async fn evaluate_instant(
+        &mut self,
+        expr: &Expr,
+    ) -> PgResult<chronos_catalog::CommitTs> {
+        let value = self.constants(vec![expr.clone()]).await?.pop().unwrap_or(ScalarValue::Null);
+        self.instant_of(&value)
+    }
+
+    fn instant_of(&self, value: &ScalarValue) -> PgResult<chronos_catalog::CommitTs> {
+        if value.is_null() {
+            return Err(PgError::new("22004", "the instant of a read must not be null"));
+        }
+        if let ScalarValue::Utf8(Some(text))
+        | ScalarValue::LargeUtf8(Some(text))
+        | ScalarValue::Utf8View(Some(text)) = value
+        {
+            return self.instant_text(text);
+        }
+        let zone = self.shared.settings.read().time_zone();
+        let column = super::assign::Target {
+            name: "as_of",
+            ty: &chronos_catalog::SqlType::Timestamptz,
+        };
+        let array = value.to_array()?;
+        let ty = chronos_catalog::SqlType::of_arrow(&value.data_type());
+        let array = super::assign::assign(&array, ty.as_ref(), false, column, zone)?;
+        match ScalarValue::try_from_array(&array, 0)? {
+            ScalarValue::TimestampMicrosecond(Some(t), _) => Ok(chronos_catalog::CommitTs(t)),
+            _ => Err(PgError::new("22007", "the instant of a read must be a timestamp")),
+        }
+    }
+
+    /// An instant as text: a timestamp in the session's zone, or `-10s` before now.
+    fn instant_text(&self, text: &str) -> PgResult<chronos_catalog::CommitTs> {
+        let trimmed = text.trim();
+        let zone = self.shared.settings.read().time_zone();
+        if trimmed.starts_with('-') {
+            let ago = super::values::from_text(&chronos_catalog::SqlType::Interval, &trimmed[1..], zone)
+                .map_err(|_| malformed(text))?;
+            if let ScalarValue::IntervalMonthDayNano(Some(i)) = ago {
+                let now = self.shared.scope.lock().transaction_start;
+                let days = i64::from(i.days) + 30 * i64::from(i.months);
+                return Ok(chronos_catalog::CommitTs(
+                    now - days * 86_400_000_000 - i.nanoseconds / 1000,
+                ));
+            }
+        }
+        match super::values::from_text(&chronos_catalog::SqlType::Timestamptz, trimmed, zone) {
+            Ok(ScalarValue::TimestampMicrosecond(Some(t), _)) => Ok(chronos_catalog::CommitTs(t)),
+            _ => Err(malformed(text)),
+        }
+    }
+
+    /// The instant that the setting `chronos.as_of` names, if any.
+    pub(super) fn session_as_of(&self) -> PgResult<Option<chronos_catalog::CommitTs>> {
+        let text = self.shared.settings.read().known("chronos.as_of");
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        let t = self.instant_text(&text)?;
+        if t.micros() > self.shared.engine.now_micros() {
+            let message = format!("cannot read as of {text}: it is in the future");
+            return Err(PgError::new("22023", message));
+        }
+        Ok(Some(t))
+    }
+}
+
+fn malformed(text: &str) -> PgError {
+    PgError::new("22007", format!("invalid instant: \"{text}\""))
+}

@@ -1,0 +1,396 @@
+//! One connection's session: carries out statements, one at a time.
+//!
+//! Invariants:
+//! - A transaction is open in [`Shared::transaction`] exactly while a block is open or a
+//!   statement runs.
+//! - After an error in a block nothing runs until the block ends or goes back to a savepoint.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use chronos_catalog::SqlType;
+use chronos_sql_ext::{Extension, Statement, StatementKind};
+use datafusion::common::ScalarValue;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::sql::sqlparser::ast;
+use tokio_util::sync::CancellationToken;
+
+use super::api::{Description, Executor, Response, TextSettings, TransactionStatus};
+use super::cursor::Cursor;
+use super::plan::StateCache;
+use super::settings::Settings;
+use super::shared::{Identity, Scope, Shared};
+use super::transaction::{Block, SavepointEntry};
+use crate::engine::Engine;
+use crate::error::{PgError, PgResult};
+
+/// How often a single statement outside a block is run again after losing a race.
+const RETRIES: usize = 20;
+
+/// A parsed statement.
+#[derive(Clone, Debug)]
+pub struct Prepared(pub(super) Arc<Statement>);
+
+/// A connection's session.
+pub struct Session {
+    pub(super) shared: Arc<Shared>,
+    pub(super) runtime: Arc<RuntimeEnv>,
+    pub(super) block: Block,
+    /// The block had an error.
+    pub(super) failed: bool,
+    pub(super) savepoints: Vec<SavepointEntry>,
+    /// The settings as they were when the block began.
+    pub(super) settings_before: Option<Settings>,
+    pub(super) notices: Vec<PgError>,
+    pub(super) states: StateCache,
+    /// Statements of PREPARE.
+    pub(super) prepared: HashMap<String, super::prepared::SqlPrepared>,
+    pub(super) cursors: HashMap<String, Cursor>,
+    pub(super) deallocated: Vec<Option<String>>,
+    pub(super) cancel: CancellationToken,
+    reported: BTreeMap<&'static str, String>,
+}
+
+impl Session {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        runtime: Arc<RuntimeEnv>,
+        identity: Identity,
+        settings: Settings,
+    ) -> Self {
+        let reported = settings.reported();
+        let shared = Arc::new(Shared {
+            engine,
+            identity,
+            settings: parking_lot::RwLock::new(settings),
+            transaction: tokio::sync::RwLock::new(None),
+            scope: parking_lot::Mutex::new(Scope::default()),
+            last_commit: parking_lot::Mutex::new(None),
+            sequences: parking_lot::Mutex::default(),
+            committing: AtomicBool::new(false),
+        });
+        Session {
+            shared,
+            runtime,
+            block: Block::None,
+            failed: false,
+            savepoints: Vec::new(),
+            settings_before: None,
+            notices: Vec::new(),
+            states: StateCache::default(),
+            prepared: HashMap::new(),
+            cursors: HashMap::new(),
+            deallocated: Vec::new(),
+            cancel: CancellationToken::new(),
+            reported,
+        }
+    }
+
+    /// Tells the client something beside the answer.
+    pub(super) fn notice(&mut self, notice: PgError) {
+        self.notices.push(notice);
+    }
+
+    async fn run(&mut self, statement: &Statement, parameters: Vec<ScalarValue>) -> PgResult<Response> {
+        if self.failed && !ends_block(&statement.kind) {
+            return Err(aborted());
+        }
+        self.begin_statement(Some(parameters))?;
+        match &statement.kind {
+            StatementKind::Sql(sql) => self.run_sql(sql).await,
+            StatementKind::Extension(extension) => self.run_extension(extension).await,
+        }
+    }
+
+    /// Sets what holds for one statement.
+    fn begin_statement(&mut self, parameters: Option<Vec<ScalarValue>>) -> PgResult<()> {
+        let now = self.shared.engine.now_micros();
+        let in_block = self.block != Block::None;
+        let mut scope = self.shared.scope.lock();
+        scope.statement_start = now;
+        if !in_block {
+            scope.transaction_start = now;
+        }
+        scope.parameters = parameters;
+        scope.latest_instant = None;
+        scope.overrides.clear();
+        Ok(())
+    }
+
+    /// Carries out a statement of the standard grammar, also one inside EXECUTE.
+    pub(super) async fn run_sql(&mut self, sql: &ast::Statement) -> PgResult<Response> {
+        match self.run_control(sql).await? {
+            Some(response) => Ok(response),
+            None => self.run_in_transaction(sql).await,
+        }
+    }
+
+    /// Statements that control the session itself and need no transaction.
+    async fn run_control(&mut self, sql: &ast::Statement) -> PgResult<Option<Response>> {
+        use ast::Statement as S;
+        let tag = match sql {
+            S::StartTransaction { modes, begin, statements, .. } if statements.is_empty() => {
+                let modes = super::transaction::modes(modes)?;
+                self.begin_block(!*begin, &modes).await?
+            }
+            S::Commit { chain, .. } => self.commit_block(*chain).await?,
+            S::Rollback { chain, savepoint: None } => self.rollback_block(*chain).await?,
+            S::Rollback { savepoint: Some(name), .. } => self.rollback_to(name).await?,
+            S::Savepoint { name } => self.savepoint(name).await?,
+            S::ReleaseSavepoint { name } => self.release_savepoint(name)?,
+            S::Set(set) => self.set(set).await?,
+            S::Reset(reset) => self.reset(reset)?,
+            S::ShowVariable { variable } => return self.show(variable).map(Some),
+            S::Discard { object_type } => self.discard(object_type).await?,
+            S::Prepare { name, data_types, statement } => {
+                self.prepare(name, data_types, statement)?
+            }
+            S::Deallocate { name, .. } => self.deallocate(name)?,
+            S::Execute { .. } => return Box::pin(self.execute_prepared(sql)).await.map(Some),
+            S::Declare { stmts } => self.declare(stmts).await?,
+            S::Fetch { name, direction, .. } => return self.fetch(name, direction).await.map(Some),
+            S::Close { cursor } => self.close_cursor(cursor)?,
+            S::UNLISTEN { .. } => "UNLISTEN".to_owned(),
+            S::LISTEN { .. } => return Err(PgError::unsupported("LISTEN")),
+            S::NOTIFY { .. } => return Err(PgError::unsupported("NOTIFY")),
+            _ => return Ok(None),
+        };
+        Ok(Some(Response::Complete(tag)))
+    }
+
+    async fn run_in_transaction(&mut self, sql: &ast::Statement) -> PgResult<Response> {
+        let mut attempt = 0;
+        loop {
+            self.open_transaction().await?;
+            let result = self.run_statement(sql).await;
+            if self.block != Block::None {
+                return result;
+            }
+            let result = match result {
+                // The data is still to come; it commits when all of it is there.
+                Ok(Response::CopyIn(copy)) => return Ok(Response::CopyIn(copy)),
+                Ok(response) => self.shared.commit().await.map(|_| response),
+                Err(error) => {
+                    self.shared.rollback().await;
+                    Err(error)
+                }
+            };
+            match result {
+                Err(error) if error.code == "40001" && attempt < RETRIES => attempt += 1,
+                result => return result,
+            }
+        }
+    }
+
+    async fn run_statement(&mut self, sql: &ast::Statement) -> PgResult<Response> {
+        use ast::Statement as S;
+        if is_write(sql) {
+            self.check_writable(sql)?;
+        }
+        match sql {
+            S::Query(query) if super::query::is_read(query) => self.query(sql).await,
+            S::Insert(insert) => self.insert(insert).await,
+            S::Update(update) => self.update(update).await,
+            S::Delete(delete) => self.delete(delete).await,
+            S::Copy { .. } => self.copy(sql).await,
+            S::Explain { .. } => self.explain(sql).await,
+            S::Query(query) => self.query_with_writes(query).await,
+            _ => self.define(sql).await.map(Response::Complete),
+        }
+    }
+
+    async fn run_extension(&mut self, extension: &Extension) -> PgResult<Response> {
+        let tag = match extension {
+            Extension::Begin { start, modes } => self.begin_block(*start, modes).await?,
+            Extension::SetTransaction { session, modes } => {
+                self.set_transaction(*session, modes).await?
+            }
+            Extension::Vacuum { .. } => "VACUUM".to_owned(),
+            Extension::Analyze { .. } => "ANALYZE".to_owned(),
+            Extension::Reorganize { tag, .. } => (*tag).to_owned(),
+            Extension::RestoreTable { .. } => return Err(PgError::unsupported("RESTORE TABLE")),
+            Extension::UndropTable { .. } => return Err(PgError::unsupported("UNDROP TABLE")),
+            Extension::Erase { .. } => return Err(PgError::unsupported("ERASE")),
+            Extension::DeleteHistory { .. } => return Err(PgError::unsupported("DELETE HISTORY")),
+            Extension::Refused { what } => return Err(PgError::unsupported(what)),
+        };
+        Ok(Response::Complete(tag))
+    }
+
+    /// Refuses writing where only reading is allowed (25006).
+    fn check_writable(&self, sql: &ast::Statement) -> PgResult<()> {
+        let what = super::ddl::verb(sql);
+        if self.shared.settings.read().is_on("transaction_read_only") {
+            let message = format!("cannot execute {what} in a read-only transaction");
+            return Err(PgError::new("25006", message));
+        }
+        if self.shared.as_of().is_some() {
+            let message = format!("cannot execute {what} while reading as of an instant");
+            return Err(PgError::new("25006", message)
+                .hint("RESET chronos.as_of, or end the transaction that reads AS OF SYSTEM TIME."));
+        }
+        Ok(())
+    }
+}
+
+/// 25P02.
+pub(super) fn aborted() -> PgError {
+    PgError::new(
+        "25P02",
+        "current transaction is aborted, commands ignored until end of transaction block",
+    )
+}
+
+/// What may run in a failed block.
+fn ends_block(kind: &StatementKind) -> bool {
+    matches!(
+        kind,
+        StatementKind::Sql(sql)
+            if matches!(**sql, ast::Statement::Commit { .. } | ast::Statement::Rollback { .. })
+    )
+}
+
+fn is_write(sql: &ast::Statement) -> bool {
+    use ast::Statement as S;
+    match sql {
+        S::Query(query) => !super::query::is_read(query),
+        S::Copy { to, .. } => !*to,
+        S::Explain { .. } => false,
+        _ => true,
+    }
+}
+
+#[async_trait]
+impl Executor for Session {
+    type Statement = Prepared;
+
+    fn parse(&mut self, sql: &str) -> PgResult<Vec<Prepared>> {
+        let statements = chronos_sql_ext::parse(sql)?;
+        Ok(statements.into_iter().map(|s| Prepared(Arc::new(s))).collect())
+    }
+
+    async fn describe(
+        &mut self,
+        statement: &Prepared,
+        types: &[Option<SqlType>],
+    ) -> PgResult<Description> {
+        if self.failed && !ends_block(&statement.0.kind) {
+            return Err(aborted());
+        }
+        self.begin_statement(None)?;
+        let result = self.describe_statement(&statement.0, types).await;
+        if self.block == Block::None {
+            self.shared.rollback().await;
+        } else if result.is_err() {
+            self.failed = true;
+        }
+        result
+    }
+
+    async fn execute(
+        &mut self,
+        statement: &Prepared,
+        parameters: Vec<ScalarValue>,
+    ) -> PgResult<Response> {
+        let cancel = self.cancel.clone();
+        let timeout = self.statement_timeout();
+        let shared = Arc::clone(&self.shared);
+        let result = {
+            let mut run = std::pin::pin!(self.run(&statement.0, parameters));
+            let stopped = tokio::select! {
+                biased;
+                result = &mut run => Ok(result),
+                () = cancel.cancelled() => Err("user request"),
+                () = super::transaction::elapsed(timeout) => Err("statement timeout"),
+            };
+            match stopped {
+                Ok(result) => result,
+                // A commit that is on its way cannot be called back; its answer is the truth.
+                Err(_) if shared.committing.load(Ordering::Relaxed) => run.await,
+                Err(why) => {
+                    Err(PgError::new("57014", format!("canceling statement due to {why}")))
+                }
+            }
+        };
+        if result.is_err() {
+            self.failed();
+        }
+        result
+    }
+
+    async fn begin_implicit(&mut self) -> PgResult<()> {
+        if self.block == Block::None {
+            self.begin_statement(None)?;
+            self.enter_block(Block::Implicit).await?;
+        }
+        Ok(())
+    }
+
+    async fn end_implicit(&mut self, failed: bool) -> PgResult<()> {
+        match self.block {
+            Block::Implicit if failed || self.failed => {
+                self.leave_block(false).await?;
+                Ok(())
+            }
+            Block::Implicit => self.leave_block(true).await,
+            Block::None | Block::Explicit => Ok(()),
+        }
+    }
+
+    fn watch(&mut self, token: CancellationToken) {
+        self.cancel = token;
+    }
+
+    fn take_deallocated(&mut self) -> Vec<Option<String>> {
+        std::mem::take(&mut self.deallocated)
+    }
+
+    fn failed(&mut self) {
+        if self.block == Block::None {
+            self.shared.abandon();
+        } else {
+            self.failed = true;
+        }
+    }
+
+    fn status(&self) -> TransactionStatus {
+        match self.block {
+            Block::None | Block::Implicit => TransactionStatus::Idle,
+            Block::Explicit if self.failed => TransactionStatus::Failed,
+            Block::Explicit => TransactionStatus::InBlock,
+        }
+    }
+
+    fn text_settings(&self) -> TextSettings {
+        let settings = self.shared.settings.read();
+        TextSettings {
+            time_zone: settings.time_zone(),
+            interval_style: settings.known("IntervalStyle"),
+            bytea_escape: settings.known("bytea_output") == "escape",
+            extra_float_digits: settings.known("extra_float_digits").parse().unwrap_or(1),
+            date_style: settings.known("DateStyle"),
+        }
+    }
+
+    fn take_notices(&mut self) -> Vec<PgError> {
+        std::mem::take(&mut self.notices)
+    }
+
+    fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
+        let now = self.shared.settings.read().reported();
+        let changed = now
+            .iter()
+            .filter(|(name, value)| self.reported.get(*name) != Some(*value))
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect();
+        self.reported = now;
+        changed
+    }
+
+    async fn next_notification(&mut self) -> (i32, String, String) {
+        // There is no NOTIFY yet.
+        std::future::pending().await
+    }
+}

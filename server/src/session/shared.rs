@@ -1,0 +1,310 @@
+//! What a session shares with the planner and the functions that run in it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use chronos_catalog::{CommitTs, Objects, ReadTs, Relation, SystemTime};
+use chronos_sql_ext::system_tables::{SystemCatalog, SystemSession};
+use chronos_sql_ext::{Error as SqlError, Resolved, TemporalCatalog, TemporalInfo};
+use chronos_storage::VersionedTable;
+use datafusion::catalog::TableProvider;
+use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue, TableReference};
+use parking_lot::{Mutex, RwLock};
+
+use super::names::{Lookup, RelationName, SYSTEM_SCHEMAS};
+use super::settings::{Settings, VERSION_TEXT};
+use crate::engine::{Engine, Transaction};
+use crate::error::PgError;
+
+/// Who a session belongs to.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub user: String,
+    pub database: String,
+    pub process_id: i32,
+}
+
+/// What holds while one statement is planned and executed.
+#[derive(Default)]
+pub(super) struct Scope {
+    /// `statement_timestamp()`, in microseconds.
+    pub statement_start: i64,
+    /// `now()`: when the transaction began, in microseconds.
+    pub transaction_start: i64,
+    /// The values of `$1`, …; `None` while describing.
+    pub parameters: Option<Vec<ScalarValue>>,
+    /// The instant of `chronos.as_of` or of `BEGIN AS OF SYSTEM TIME`.
+    pub as_of: Option<CommitTs>,
+    /// The latest instant that the plan reads at.
+    pub latest_instant: Option<CommitTs>,
+    /// Names that stand for a given provider: the target of an UPDATE, the rows of RETURNING.
+    pub overrides: HashMap<String, Arc<dyn TableProvider>>,
+}
+
+/// The part of a session that planning sees.
+pub(super) struct Shared {
+    pub engine: Arc<Engine>,
+    pub identity: Identity,
+    pub settings: RwLock<Settings>,
+    /// The transaction that is open, if any. Written only by the statement that runs.
+    pub transaction: tokio::sync::RwLock<Option<Transaction>>,
+    pub scope: Mutex<Scope>,
+    /// The session's last commit, for `chronos.last_commit_time()`.
+    pub last_commit: Mutex<Option<CommitTs>>,
+    /// A commit was handed to the engine and has not answered.
+    pub committing: AtomicBool,
+    /// The last value of each sequence in this session (`currval`), and which was last.
+    pub sequences: Mutex<(HashMap<chronos_catalog::Oid, i64>, Option<chronos_catalog::Oid>)>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+fn external(error: PgError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+impl Shared {
+    /// The objects that the open transaction sees, and the instant to look them up at.
+    pub fn objects(&self) -> Result<(Arc<Objects>, ReadTs), PgError> {
+        let guard = self
+            .transaction
+            .try_read()
+            .map_err(|_| PgError::internal("planning while a statement writes"))?;
+        match guard.as_ref() {
+            Some(transaction) => Ok((transaction.objects(), transaction.objects_at())),
+            None => Err(PgError::internal("planning without a transaction")),
+        }
+    }
+
+    /// The schemas that unqualified names are looked up in.
+    pub fn search_path(&self) -> Vec<String> {
+        self.settings.read().search_path(&self.identity.user)
+    }
+
+    /// The session's default instant, if it has one.
+    pub fn as_of(&self) -> Option<CommitTs> {
+        self.scope.lock().as_of
+    }
+
+    /// The provider of a table at a time.
+    pub fn table(
+        &self,
+        oid: chronos_catalog::Oid,
+        time: Option<SystemTime>,
+    ) -> Result<Arc<VersionedTable>, PgError> {
+        let guard = self
+            .transaction
+            .try_read()
+            .map_err(|_| PgError::internal("planning while a statement writes"))?;
+        let transaction =
+            guard.as_ref().ok_or_else(|| PgError::internal("planning without a transaction"))?;
+        Ok(match time {
+            Some(time) => transaction.table(oid, time)?,
+            None => transaction.current_table(oid)?,
+        })
+    }
+}
+
+/// The catalog that planning asks: names and instants as the running statement sees them.
+#[derive(Debug)]
+pub(super) struct SessionCatalog(pub Arc<Shared>);
+
+impl SessionCatalog {
+    fn resolve_checked(
+        &self,
+        reference: &TableReference,
+        time: Option<SystemTime>,
+    ) -> Result<Resolved, PgError> {
+        let shared = &self.0;
+        if let TableReference::Bare { table } = reference
+            && let Some(provider) = shared.scope.lock().overrides.get(table.as_ref())
+        {
+            return Ok(Resolved::Table(Arc::clone(provider)));
+        }
+        if let Some(catalog) = reference.catalog()
+            && catalog != shared.identity.database
+        {
+            let message = format!("cross-database references are not implemented: \"{reference}\"");
+            return Err(PgError::new("0A000", message));
+        }
+        let time = time.or_else(|| shared.as_of().map(SystemTime::AsOf));
+        let (objects, now) = shared.objects()?;
+        let at = match time {
+            Some(SystemTime::AsOf(t)) => t,
+            _ => now,
+        };
+        let name = RelationName {
+            schema: reference.schema().map(str::to_owned),
+            name: reference.table().to_owned(),
+        };
+        let path = shared.search_path();
+        let lookup = Lookup { objects: &objects, at, path: &path };
+        let system_first = name.schema.is_none() && !path.iter().any(|s| s == "pg_catalog");
+        if let Some(provider) = self.system_table(&objects, at, &name, system_first, &path) {
+            return Ok(Resolved::Table(provider));
+        }
+        let Some((oid, object)) = lookup.relation(&name) else {
+            if let Some(schema) = &name.schema
+                && lookup.schema(schema).is_none()
+                && !SYSTEM_SCHEMAS.contains(&schema.as_str())
+            {
+                let message = format!("relation \"{name}\" does not exist");
+                return Err(PgError::new("42P01", message)
+                    .detail(format!("Schema \"{schema}\" does not exist.")));
+            }
+            return Err(absent(&objects, &path, &name, at, now));
+        };
+        match &object.relation {
+            Relation::Table(_) => Ok(Resolved::Table(shared.table(oid, time)?)),
+            Relation::View { query, columns, .. } => Ok(Resolved::View {
+                query: query.clone(),
+                columns: columns.iter().map(|(name, _)| name.clone()).collect(),
+            }),
+            Relation::Sequence { .. } => {
+                Err(PgError::unsupported(format!("reading the sequence \"{name}\" as a table")))
+            }
+            Relation::Index { .. } => Err(PgError::new(
+                "42809",
+                format!("cannot open relation \"{name}\""),
+            )
+            .detail("This operation is not supported for indexes.")),
+            Relation::Schema | Relation::Role { .. } => {
+                Err(PgError::internal("a schema or role among the relations"))
+            }
+        }
+    }
+
+    fn system_table(
+        &self,
+        objects: &Arc<Objects>,
+        at: ReadTs,
+        name: &RelationName,
+        implicit: bool,
+        path: &[String],
+    ) -> Option<Arc<dyn TableProvider>> {
+        let system = || {
+            let session: Arc<dyn SystemSession> = Arc::new(SystemView(Arc::clone(&self.0)));
+            SystemCatalog::new(Arc::clone(objects), at, session)
+        };
+        match &name.schema {
+            Some(schema) if SYSTEM_SCHEMAS.contains(&schema.as_str()) => {
+                system().table(schema, &name.name)
+            }
+            Some(_) => None,
+            // Only names of the system's own are worth asking for.
+            None if implicit && name.name.starts_with("pg_") => {
+                system().table("pg_catalog", &name.name)
+            }
+            None => path
+                .iter()
+                .filter(|s| SYSTEM_SCHEMAS.contains(&s.as_str()))
+                .find_map(|s| system().table(s, &name.name)),
+        }
+    }
+}
+
+/// 42P01, with a hint where the relation exists at another time.
+fn absent(
+    objects: &Arc<Objects>,
+    path: &[String],
+    name: &RelationName,
+    at: ReadTs,
+    now: ReadTs,
+) -> PgError {
+    let error = super::names::no_relation(name);
+    if at != now && (Lookup { objects, at: now, path }).relation(name).is_some() {
+        let instant = chronos_sql_ext::instant::display(at);
+        return error
+            .detail(format!("It did not exist at {instant}."))
+            .hint("It exists now; ask for a later instant.");
+    }
+    // A dropped one can still be read.
+    let dropped = objects
+        .oids()
+        .filter_map(|oid| objects.history(oid).last())
+        .filter(|v| v.object.name == name.name && v.object.relation.name_kind() == chronos_catalog::NameKind::Relation)
+        .filter_map(|v| v.period.to)
+        .max();
+    match dropped {
+        Some(to) if at >= to => {
+            let instant = chronos_sql_ext::instant::display(to);
+            error.hint(format!("It was dropped at {instant}; it can be read as of an earlier instant."))
+        }
+        _ => error,
+    }
+}
+
+impl TemporalCatalog for SessionCatalog {
+    fn resolve(&self, name: &TableReference, time: Option<SystemTime>) -> DfResult<Resolved> {
+        self.resolve_checked(name, time).map_err(external)
+    }
+
+    fn info(&self, provider: &dyn TableProvider) -> Option<TemporalInfo> {
+        let table = provider.downcast_ref::<VersionedTable>()?;
+        let now = self.0.transaction.try_read().ok()?.as_ref().map(Transaction::read_ts);
+        let as_of = match table.system_time() {
+            SystemTime::AsOf(t) if Some(t) != now => Some(t),
+            _ => None,
+        };
+        Some(TemporalInfo { as_of, time_column: table.def().options.get("time_column").cloned() })
+    }
+
+    fn check_instant(&self, instant: CommitTs) -> DfResult<()> {
+        let mut scope = self.0.scope.lock();
+        let now = self.0.engine.now_micros().max(scope.transaction_start);
+        if instant.micros() > now {
+            let instant = chronos_sql_ext::instant::display(instant);
+            return Err(SqlError::FutureInstant(instant).into());
+        }
+        scope.latest_instant = scope.latest_instant.max(Some(instant));
+        Ok(())
+    }
+
+    fn parameters(&self) -> Option<Vec<ScalarValue>> {
+        self.0.scope.lock().parameters.clone()
+    }
+
+    fn now(&self) -> CommitTs {
+        CommitTs(self.0.scope.lock().transaction_start)
+    }
+
+    fn time_zone(&self) -> chrono_tz::Tz {
+        self.0.settings.read().time_zone()
+    }
+}
+
+/// The session as the system tables see it.
+#[derive(Debug)]
+pub(super) struct SystemView(pub Arc<Shared>);
+
+impl SystemSession for SystemView {
+    fn user(&self) -> String {
+        self.0.identity.user.clone()
+    }
+
+    fn database(&self) -> String {
+        self.0.identity.database.clone()
+    }
+
+    fn search_path(&self) -> Vec<String> {
+        self.0.search_path()
+    }
+
+    fn pid(&self) -> i32 {
+        self.0.identity.process_id
+    }
+
+    fn version(&self) -> String {
+        VERSION_TEXT.to_owned()
+    }
+
+    fn sequence_value(&self, sequence: chronos_catalog::Oid) -> Option<i64> {
+        self.0.engine.last_value(sequence)
+    }
+}
