@@ -9,3 +9,4 @@ pub mod http;
 pub mod node;
 pub mod pgwire;
 pub mod session;
+mod sqlstate;

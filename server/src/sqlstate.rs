@@ -8,6 +8,9 @@ use std::sync::Arc;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 
+use chronos_sql_ext::Error as SqlError;
+
+use crate::engine::Error as EngineError;
 use crate::error::PgError;
 
 impl From<DataFusionError> for PgError {
@@ -20,6 +23,95 @@ impl From<ArrowError> for PgError {
     fn from(error: ArrowError) -> Self {
         arrow(error)
     }
+}
+
+impl From<SqlError> for PgError {
+    fn from(error: SqlError) -> Self {
+        sql(&error)
+    }
+}
+
+impl From<EngineError> for PgError {
+    fn from(error: EngineError) -> Self {
+        engine(&error)
+    }
+}
+
+fn sql(error: &SqlError) -> PgError {
+    PgError {
+        detail: error.detail().map(str::to_owned),
+        hint: error.hint().map(str::to_owned),
+        position: error.position(),
+        ..PgError::new(error.sqlstate(), error.to_string())
+    }
+}
+
+fn engine(error: &EngineError) -> PgError {
+    let message = error.to_string();
+    let new = |code| PgError::new(code, message.clone());
+    match error {
+        EngineError::Conflict { detail } => new("40001").detail(detail.clone()),
+        EngineError::UniqueViolation { schema, table, constraint, detail } => PgError {
+            schema: Some(schema.clone()),
+            table: Some(table.clone()),
+            constraint: Some(constraint.clone()),
+            ..new("23505").detail(detail.clone())
+        },
+        EngineError::NotNullViolation { schema, table, column, detail } => PgError {
+            schema: Some(schema.clone()),
+            table: Some(table.clone()),
+            column: Some(column.clone()),
+            ..new("23502").detail(detail.clone())
+        },
+        EngineError::NameTaken { kind, .. } => new(match *kind {
+            "schema" => "42P06",
+            "role" => "42710",
+            _ => "42P07",
+        }),
+        EngineError::NoSuchTable { .. } => new("42P01"),
+        EngineError::NotASequence(_) => new("42809"),
+        EngineError::SequenceExhausted { .. } => new("2200H"),
+        EngineError::SequenceBounds { .. } => new("22003"),
+        EngineError::InstantInFuture { .. } => new("22023"),
+        EngineError::Shape { .. } => PgError::internal(message),
+        EngineError::TooLarge(_) => new("54000"),
+        EngineError::OutcomeUnknown { .. } => new("40003"),
+        EngineError::ShuttingDown => new("57P01"),
+        EngineError::Catalog(inner) => catalog(inner),
+        EngineError::Storage(inner) => storage(inner),
+        EngineError::Arrow(inner) => arrow_ref(inner),
+    }
+}
+
+fn catalog(error: &chronos_catalog::Error) -> PgError {
+    use chronos_catalog::Error as E;
+    let code = match error {
+        E::Corrupt { .. } => "XX001",
+        E::Io { .. } => "58030",
+        E::InUse { .. } => "55006",
+        E::OutcomeUnknown { .. } => "40003",
+        E::NotLeader { .. } => "57P03",
+        E::TooLarge { .. } => "54000",
+        E::ClockSkew { .. } => "58000",
+        E::NoSuchObject(_) | E::RowEnded(_) => "XX000",
+    };
+    PgError::new(code, error.to_string())
+}
+
+fn storage(error: &chronos_storage::Error) -> PgError {
+    use chronos_storage::Error as E;
+    let code = match error {
+        E::DataFusion(inner) => return by_reference(inner),
+        E::Arrow(inner) => return arrow_ref(inner),
+        E::Shared(inner) => return storage(inner),
+        E::Corrupt { .. } | E::Parquet(_) => "XX001",
+        E::Url { .. } => "22023",
+        E::ObjectStore { .. } | E::Io { .. } => "58030",
+        E::NoSuchSegment { .. } => "72000",
+        E::NoSuchKey { .. } | E::Inconsistent { .. } | E::Encode(_) => "XX000",
+        E::Unsupported(_) => "0A000",
+    };
+    PgError::new(code, error.to_string())
 }
 
 fn datafusion(error: DataFusionError) -> PgError {
@@ -89,6 +181,18 @@ fn external_ref(error: &(dyn std::error::Error + Send + Sync + 'static)) -> PgEr
     }
     if let Some(error) = error.downcast_ref::<DataFusionError>() {
         return by_reference(error);
+    }
+    if let Some(error) = error.downcast_ref::<SqlError>() {
+        return sql(error);
+    }
+    if let Some(error) = error.downcast_ref::<EngineError>() {
+        return engine(error);
+    }
+    if let Some(error) = error.downcast_ref::<chronos_storage::Error>() {
+        return storage(error);
+    }
+    if let Some(error) = error.downcast_ref::<chronos_catalog::Error>() {
+        return catalog(error);
     }
     if let Some(error) = error.downcast_ref::<ArrowError>() {
         return arrow_ref(error);

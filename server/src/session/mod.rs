@@ -1,3 +1,37 @@
 //! Sessions: statements, transactions and settings. Knows no bytes.
+//!
+//! - [`api`]: the seam to the protocol.
+//! - [`Session`]: one connection's; [`Sessions`] makes them.
+//! - `plan`, `query`, `insert`, `conflict`, `dml`, `copy`, `ddl`, `explain`: what statements do.
+//! - `transaction`, `settings`, `show`, `prepared`, `cursor`: the session's own state.
+//! - `shared`: what planning and functions see of it.
 
 pub mod api;
+mod assign;
+mod build;
+mod conflict;
+mod copy;
+mod cursor;
+mod ddl;
+mod dml;
+mod explain;
+mod factory;
+mod functions;
+mod insert;
+mod names;
+mod parameters;
+mod plan;
+mod prepared;
+mod query;
+#[allow(clippy::module_inception)]
+mod session;
+mod settings;
+mod shared;
+mod show;
+mod transaction;
+mod values;
+mod write;
+
+pub use factory::{DATABASE, Sessions};
+pub use session::{Prepared, Session};
+pub use settings::{SERVER_VERSION, VERSION_TEXT};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chronos_catalog::SqlType;
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
     DataType, DiscardObject, Expr, Ident, ObjectName, Statement,
@@ -62,6 +63,15 @@ impl Session {
 
     /// The values of expressions without columns.
     pub(super) async fn constants(&mut self, expressions: Vec<Expr>) -> PgResult<Vec<ScalarValue>> {
+        let typed = self.typed_constants(expressions).await?;
+        Ok(typed.into_iter().map(|(value, _)| value).collect())
+    }
+
+    /// The same with their types.
+    pub(super) async fn typed_constants(
+        &mut self,
+        expressions: Vec<Expr>,
+    ) -> PgResult<Vec<(ScalarValue, SqlType)>> {
         if expressions.is_empty() {
             return Ok(Vec::new());
         }
@@ -81,18 +91,23 @@ impl Session {
         }
         let result = async {
             let planned = self.plan(&Statement::Query(Box::new(query))).await?;
-            self.collect(planned).await
+            let fields = Arc::clone(&planned.fields);
+            Ok::<_, PgError>((fields, self.collect(planned).await?))
         }
         .await;
         if opened && self.block == super::transaction::Block::None {
             self.shared.rollback().await;
         }
-        let batch = result?
+        let (fields, batches) = result?;
+        let batch = batches
             .into_iter()
             .find(|b| b.num_rows() == 1)
             .ok_or_else(|| PgError::internal("an expression without a value"))?;
         (0..count)
-            .map(|i| ScalarValue::try_from_array(batch.column(i), 0).map_err(PgError::from))
+            .map(|i| {
+                let value = ScalarValue::try_from_array(batch.column(i), 0)?;
+                Ok((value, fields[i].ty.clone()))
+            })
             .collect()
     }
 

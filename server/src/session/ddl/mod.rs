@@ -1,0 +1,152 @@
+//! Definitions: CREATE, ALTER, DROP, COMMENT. Each is part of its transaction, and history keeps
+//! what it replaces.
+
+mod alter;
+mod columns;
+mod drop;
+mod index;
+mod relations;
+mod sequence;
+mod table;
+
+use std::sync::Arc;
+
+use chronos_catalog::{NameKind, Object, Objects, Oid, ReadTs, Relation};
+use datafusion::sql::sqlparser::ast::{self, Statement};
+
+use super::names::{Lookup, RelationName, relation};
+use super::session::Session;
+use crate::error::{PgError, PgResult};
+
+/// The command that a statement is, as error messages name it.
+pub(super) fn verb(sql: &Statement) -> String {
+    let text = match sql {
+        Statement::Query(_) => "SELECT",
+        Statement::Insert(_) => "INSERT",
+        Statement::Update(_) => "UPDATE",
+        Statement::Delete(_) => "DELETE",
+        Statement::Copy { .. } => "COPY FROM",
+        Statement::CreateTable(t) if t.query.is_some() => "CREATE TABLE AS",
+        Statement::CreateTable(_) => "CREATE TABLE",
+        Statement::CreateView(_) => "CREATE VIEW",
+        Statement::CreateIndex(_) => "CREATE INDEX",
+        Statement::CreateSchema { .. } => "CREATE SCHEMA",
+        Statement::CreateSequence { .. } => "CREATE SEQUENCE",
+        Statement::AlterTable(_) => "ALTER TABLE",
+        Statement::Truncate(_) => "TRUNCATE TABLE",
+        Statement::Comment { .. } => "COMMENT",
+        Statement::Drop { object_type, .. } => return format!("DROP {object_type}"),
+        other => {
+            let text = other.to_string();
+            let words: Vec<&str> = text.split_whitespace().take(2).collect();
+            return words.join(" ").to_uppercase();
+        }
+    };
+    text.to_owned()
+}
+
+impl Session {
+    /// Carries out a definition and gives its tag.
+    pub(super) async fn define(&mut self, sql: &Statement) -> PgResult<String> {
+        match sql {
+            Statement::CreateTable(create) if create.query.is_some() => {
+                self.create_table_as(create).await
+            }
+            Statement::CreateTable(create) => self.create_table(create).await,
+            Statement::CreateView(create) => self.create_view(create).await,
+            Statement::CreateIndex(create) => self.create_index(create).await,
+            Statement::CreateSchema { schema_name, if_not_exists, .. } => {
+                self.create_schema(schema_name, *if_not_exists).await
+            }
+            Statement::CreateSequence { .. } => self.create_sequence(sql).await,
+            Statement::Drop { .. } => self.drop_objects(sql).await,
+            Statement::AlterTable(alter) => self.alter_table(alter).await,
+            Statement::Truncate(truncate) => self.truncate(truncate).await,
+            Statement::Comment { .. } => self.comment(sql).await,
+            // PostgreSQL's own background work has nothing to do here.
+            Statement::Analyze(_) => Ok("ANALYZE".to_owned()),
+            Statement::Vacuum(_) => Ok("VACUUM".to_owned()),
+            other => Err(PgError::unsupported(verb(other))),
+        }
+    }
+
+    /// The objects as the transaction sees them, and the way to look names up.
+    pub(super) fn scope(&self) -> PgResult<NameScope> {
+        let (objects, at) = self.shared.objects()?;
+        Ok(NameScope { objects, at, path: self.shared.search_path() })
+    }
+
+    /// The relation that a name means.
+    pub(super) fn relation_name(&self, name: &ast::ObjectName) -> PgResult<RelationName> {
+        relation(name, &self.shared.identity.database)
+    }
+
+    /// Makes, changes or drops an object in the transaction.
+    pub(super) async fn change(&mut self, oid: Oid, object: Option<Object>) -> PgResult<()> {
+        let mut guard = self.shared.transaction.write().await;
+        let transaction = guard.as_mut().ok_or_else(super::session::aborted)?;
+        Ok(transaction.change(oid, object)?)
+    }
+
+    /// An identifier for something new.
+    pub(super) async fn allocate_oid(&mut self) -> PgResult<Oid> {
+        let mut guard = self.shared.transaction.write().await;
+        let transaction = guard.as_mut().ok_or_else(super::session::aborted)?;
+        Ok(transaction.allocate_oid())
+    }
+
+    /// The role that owns what this session makes.
+    pub(super) fn owner(&self, scope: &NameScope) -> Oid {
+        scope
+            .objects
+            .lookup(NameKind::Role, None, &self.shared.identity.user, scope.at)
+            .map_or(Oid::SUPERUSER, |(oid, _)| oid)
+    }
+
+    /// Refuses a name that is taken: 42P07, or a notice where IF NOT EXISTS was said. Gives
+    /// whether there is anything to do.
+    pub(super) fn name_is_free(
+        &mut self,
+        scope: &NameScope,
+        namespace: Oid,
+        name: &str,
+        if_not_exists: bool,
+    ) -> PgResult<bool> {
+        if scope.objects.lookup(NameKind::Relation, Some(namespace), name, scope.at).is_none() {
+            return Ok(true);
+        }
+        let message = format!("relation \"{name}\" already exists");
+        if if_not_exists {
+            let mut notice = PgError::notice(format!("{message}, skipping"));
+            notice.code = "42P07";
+            self.notice(notice);
+            return Ok(false);
+        }
+        Err(PgError::new("42P07", message))
+    }
+}
+
+/// Objects at an instant with the search path.
+pub(super) struct NameScope {
+    pub objects: Arc<Objects>,
+    pub at: ReadTs,
+    pub path: Vec<String>,
+}
+
+impl NameScope {
+    pub fn lookup(&self) -> Lookup<'_> {
+        Lookup { objects: &self.objects, at: self.at, path: &self.path }
+    }
+}
+
+/// A new object.
+pub(super) fn object(name: &str, namespace: Option<Oid>, owner: Oid, relation: Relation) -> Object {
+    Object {
+        name: name.to_owned(),
+        namespace,
+        owner,
+        comments: std::collections::BTreeMap::new(),
+        acl: Vec::new(),
+        relation,
+    }
+}

@@ -1,0 +1,231 @@
+//! CREATE SCHEMA, CREATE VIEW and COMMENT.
+
+use std::ops::ControlFlow;
+
+use chronos_catalog::{NameKind, Object, Oid, Relation};
+use datafusion::sql::sqlparser::ast::{
+    CommentObject, CreateTableOptions, CreateView, Ident, ObjectName, ObjectNamePart, Query,
+    SchemaName, Statement, visit_relations_mut,
+};
+
+use super::{NameScope, object};
+use crate::error::{PgError, PgResult};
+use crate::session::names::{RelationName, SYSTEM_SCHEMAS, fold, no_relation, relation, single};
+use crate::session::session::Session;
+
+impl Session {
+    pub(super) async fn create_schema(
+        &mut self,
+        name: &SchemaName,
+        if_not_exists: bool,
+    ) -> PgResult<String> {
+        let name = match name {
+            SchemaName::Simple(name) => single(name)?,
+            SchemaName::UnnamedAuthorization(role) => fold(role),
+            SchemaName::NamedAuthorization(name, _) => single(name)?,
+        };
+        if name.starts_with("pg_") {
+            return Err(PgError::new("42939", format!("unacceptable schema name \"{name}\""))
+                .detail("The prefix \"pg_\" is reserved for system schemas."));
+        }
+        let scope = self.scope()?;
+        if scope.lookup().schema(&name).is_some() || SYSTEM_SCHEMAS.contains(&name.as_str()) {
+            let message = format!("schema \"{name}\" already exists");
+            if if_not_exists {
+                let mut notice = PgError::notice(format!("{message}, skipping"));
+                notice.code = "42P06";
+                self.notice(notice);
+                return Ok("CREATE SCHEMA".to_owned());
+            }
+            return Err(PgError::new("42P06", message));
+        }
+        let oid = self.allocate_oid().await?;
+        let owner = self.owner(&scope);
+        self.change(oid, Some(object(&name, None, owner, Relation::Schema))).await?;
+        Ok("CREATE SCHEMA".to_owned())
+    }
+
+    pub(super) async fn create_view(&mut self, create: &CreateView) -> PgResult<String> {
+        if create.materialized {
+            return Err(PgError::unsupported("CREATE MATERIALIZED VIEW"));
+        }
+        if create.temporary {
+            return Err(PgError::unsupported("CREATE TEMPORARY VIEW"));
+        }
+        if !matches!(create.options, CreateTableOptions::None) {
+            return Err(PgError::unsupported("a view's options"));
+        }
+        let name = self.relation_name(&create.name)?;
+        let scope = self.scope()?;
+        let (namespace, _) = scope.lookup().creation_schema(&name)?;
+        let existing = scope
+            .objects
+            .lookup(NameKind::Relation, Some(namespace), &name.name, scope.at)
+            .map(|(oid, object)| (oid, object.clone()));
+        let replaced = match &existing {
+            Some((oid, object)) if create.or_replace => match &object.relation {
+                Relation::View { columns, .. } => Some((*oid, columns.clone())),
+                _ => {
+                    return Err(PgError::new("42809", format!("\"{}\" is not a view", name.name)));
+                }
+            },
+            Some(_) => {
+                self.name_is_free(&scope, namespace, &name.name, create.if_not_exists)?;
+                return Ok("CREATE VIEW".to_owned());
+            }
+            None => None,
+        };
+        // Names mean what they mean now, whatever the search path of who reads the view.
+        let mut query = create.query.clone();
+        qualify(&mut query, &scope, &self.shared.identity.database)?;
+        let planned = self.plan(&Statement::Query(query.clone())).await?;
+        let mut columns = Vec::with_capacity(planned.fields.len());
+        for (i, field) in planned.fields.iter().enumerate() {
+            let given = create.columns.get(i).map(|c| fold(&c.name));
+            columns.push((given.unwrap_or_else(|| field.name.clone()), field.ty.clone()));
+        }
+        if create.columns.len() > columns.len() {
+            return Err(PgError::new("42601", "CREATE VIEW specifies more column names than columns"));
+        }
+        for (i, (column, _)) in columns.iter().enumerate() {
+            if columns[..i].iter().any(|(c, _)| c == column) {
+                let message = format!("column \"{column}\" specified more than once");
+                return Err(PgError::new("42701", message));
+            }
+        }
+        if let Some((_, old)) = &replaced
+            && (old.len() > columns.len() || old.iter().zip(&columns).any(|(a, b)| a != b))
+        {
+            return Err(PgError::new("42P16", "cannot change name or type of a view column")
+                .hint("Drop the view and create it again."));
+        }
+        let relation = Relation::View {
+            query: query.to_string(),
+            columns,
+            search_path: self.shared.search_path(),
+        };
+        let oid = match replaced {
+            Some((oid, _)) => oid,
+            None => self.allocate_oid().await?,
+        };
+        let owner = self.owner(&scope);
+        self.change(oid, Some(object(&name.name, Some(namespace), owner, relation))).await?;
+        Ok("CREATE VIEW".to_owned())
+    }
+
+    pub(super) async fn comment(&mut self, sql: &Statement) -> PgResult<String> {
+        let Statement::Comment { object_type, object_name, comment, .. } = sql else {
+            return Err(PgError::internal("not COMMENT"));
+        };
+        let scope = self.scope()?;
+        let (oid, key) = match object_type {
+            CommentObject::Column => {
+                let mut table = object_name.clone();
+                let column = table.0.pop().and_then(|p| p.as_ident().map(fold)).unwrap_or_default();
+                let target = self.write_target(&table)?;
+                let place = target.column(&column)?;
+                (target.oid, target.def.columns[place].id.0)
+            }
+            CommentObject::Schema => {
+                let name = single(object_name)?;
+                let oid = scope.lookup().schema(&name).ok_or_else(|| {
+                    PgError::new("3F000", format!("schema \"{name}\" does not exist"))
+                })?;
+                (oid, 0)
+            }
+            CommentObject::Table
+            | CommentObject::View
+            | CommentObject::Sequence
+            | CommentObject::Index => {
+                let name = self.relation_name(object_name)?;
+                let lookup = scope.lookup();
+                let (oid, _) = lookup.relation(&name).ok_or_else(|| no_relation(&name))?;
+                (oid, 0)
+            }
+            other => return Err(PgError::unsupported(format!("COMMENT ON {other}"))),
+        };
+        let mut object: Object = scope
+            .objects
+            .get(oid, scope.at)
+            .map(|o| (**o).clone())
+            .ok_or_else(|| PgError::internal("the commented object is gone"))?;
+        match comment {
+            Some(text) if !text.is_empty() => {
+                object.comments.insert(key, text.clone());
+            }
+            _ => {
+                object.comments.remove(&key);
+            }
+        }
+        self.change(oid, Some(object)).await?;
+        Ok("COMMENT".to_owned())
+    }
+}
+
+/// Gives every table name its schema; names of WITH queries stay.
+fn qualify(query: &mut Query, scope: &NameScope, database: &str) -> PgResult<()> {
+    let mut with: Vec<String> = Vec::new();
+    collect_with(query, &mut with);
+    let mut failed = None;
+    let _ = visit_relations_mut(query, |name: &mut ObjectName| {
+        if let Err(error) = qualify_one(name, scope, database, &with) {
+            failed = Some(error);
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    });
+    failed.map_or(Ok(()), Err)
+}
+
+fn collect_with(query: &mut Query, names: &mut Vec<String>) {
+    struct Collect<'a>(&'a mut Vec<String>);
+    impl datafusion::sql::sqlparser::ast::VisitorMut for Collect<'_> {
+        type Break = ();
+        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+            if let Some(with) = &query.with {
+                self.0.extend(with.cte_tables.iter().map(|c| fold(&c.alias.name)));
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let _ = datafusion::sql::sqlparser::ast::VisitMut::visit(query, &mut Collect(names));
+}
+
+fn qualify_one(
+    name: &mut ObjectName,
+    scope: &NameScope,
+    database: &str,
+    with: &[String],
+) -> PgResult<()> {
+    if name.0.len() != 1 || name.0.iter().any(|p| p.as_ident().is_none()) {
+        return Ok(());
+    }
+    let plain: RelationName = relation(name, database)?;
+    if with.contains(&plain.name) {
+        return Ok(());
+    }
+    let lookup = scope.lookup();
+    // What is not found is left to planning: a function, a system table, or an error.
+    let Some((_, object)) = lookup.relation(&plain) else { return Ok(()) };
+    let schema = lookup.schema_name(object.namespace);
+    name.0.insert(0, ObjectNamePart::Identifier(Ident::with_quote('"', schema)));
+    Ok(())
+}
+
+/// Whether a view's query reads the relation.
+pub(super) fn view_reads(query: &str, scope: &NameScope, database: &str, wanted: Oid) -> bool {
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+    let Ok(statements) = Parser::parse_sql(&PostgreSqlDialect {}, query) else {
+        // With time travel in it, only its text is left to look at.
+        return scope.objects.get(wanted, scope.at).is_some_and(|o| query.contains(&o.name));
+    };
+    let mut found = false;
+    let _ = datafusion::sql::sqlparser::ast::visit_relations(&statements, |name| {
+        if let Ok(name) = relation(name, database) {
+            found |= scope.lookup().relation(&name).is_some_and(|(oid, _)| oid == wanted);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    found
+}

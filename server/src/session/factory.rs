@@ -1,0 +1,82 @@
+//! Makes the sessions of connections.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chronos_catalog::NameKind;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+
+use super::session::Session;
+use super::settings::Settings;
+use super::shared::Identity;
+use crate::engine::Engine;
+use crate::error::{PgError, PgResult};
+use crate::pgwire::listener::{SessionFactory, StartupParameters};
+
+/// The one database of a server.
+pub const DATABASE: &str = "chronos";
+
+/// Bytes that the queries of all sessions may hold for sorts, joins and groups before they spill.
+const QUERY_MEMORY: usize = 2 << 30;
+
+/// Makes sessions on one engine.
+#[derive(Clone)]
+pub struct Sessions {
+    engine: Arc<Engine>,
+    runtime: Arc<RuntimeEnv>,
+}
+
+impl Sessions {
+    /// # Errors
+    /// When the place to spill to cannot be made.
+    pub fn new(engine: Arc<Engine>) -> PgResult<Self> {
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(FairSpillPool::new(QUERY_MEMORY)))
+            .build_arc()?;
+        Ok(Sessions { engine, runtime })
+    }
+
+    /// A session of a role.
+    ///
+    /// # Errors
+    /// 28000 for an unknown role, 3D000 for an unknown database, what SET answers for a setting.
+    pub fn session(&self, startup: StartupParameters) -> PgResult<Session> {
+        let transaction = self.engine.begin();
+        let role = transaction.objects().lookup(NameKind::Role, None, &startup.user, transaction.objects_at()).is_some();
+        transaction.rollback();
+        if !role {
+            let message = format!("role \"{}\" does not exist", startup.user);
+            return Err(PgError::fatal("28000", message));
+        }
+        let mut settings = startup.settings;
+        // `db@2026-11-20T09:00Z` reads at that instant.
+        let database = match startup.database.split_once('@') {
+            Some((database, instant)) => {
+                settings.push(("chronos.as_of".to_owned(), instant.to_owned()));
+                database.to_owned()
+            }
+            None => startup.database,
+        };
+        if database != DATABASE {
+            let message = format!("database \"{database}\" does not exist");
+            return Err(PgError::fatal("3D000", message));
+        }
+        let identity =
+            Identity { user: startup.user, database, process_id: startup.process_id };
+        let settings = Settings::new(settings)?;
+        let session =
+            Session::new(Arc::clone(&self.engine), Arc::clone(&self.runtime), identity, settings);
+        session.session_as_of()?;
+        Ok(session)
+    }
+}
+
+#[async_trait]
+impl SessionFactory for Sessions {
+    type Session = Session;
+
+    async fn connect(&self, startup: StartupParameters) -> PgResult<Session> {
+        self.session(startup)
+    }
+}

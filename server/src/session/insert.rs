@@ -1,0 +1,410 @@
+//! INSERT: rows from VALUES, which are read without the planner where they are literals, or from
+//! a query, which is streamed.
+
+use std::sync::Arc;
+
+use chronos_catalog::{SqlType, TableDef};
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::compute::concat;
+use datafusion::common::ScalarValue;
+use datafusion::sql::sqlparser::ast::{
+    Expr, Insert, OnInsert, Query, SelectItem, SetExpr, Statement, TableObject, UnaryOperator,
+    Value, ValueWithSpan,
+};
+use futures::StreamExt;
+
+use super::api::Response;
+use super::names::fold;
+use super::session::Session;
+use super::write::WriteTarget;
+use crate::error::{PgError, PgResult};
+
+/// Rows that are completed and written at a time.
+const CHUNK: usize = 8192;
+
+/// A value as the statement gives it.
+#[derive(Clone, Debug)]
+pub(super) struct Cell {
+    value: ScalarValue,
+    ty: Option<SqlType>,
+    /// A literal without a type of its own.
+    unknown: bool,
+}
+
+impl Cell {
+    fn known(value: ScalarValue) -> Self {
+        Cell { value, ty: None, unknown: false }
+    }
+
+    /// The value, and whether it is a literal without a type.
+    pub fn into_value(self) -> PgResult<(ScalarValue, bool)> {
+        Ok((self.value, self.unknown))
+    }
+}
+
+fn number(text: &str) -> Option<ScalarValue> {
+    if let Ok(n) = text.parse::<i64>() {
+        return Some(match i32::try_from(n) {
+            Ok(n) => ScalarValue::Int32(Some(n)),
+            Err(_) => ScalarValue::Int64(Some(n)),
+        });
+    }
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = format!("{whole}{fraction}");
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let value: i128 = digits.parse().ok()?;
+    let precision = u8::try_from(digits.trim_start_matches('0').len().max(fraction.len()).max(1)).ok()?;
+    let scale = i8::try_from(fraction.len()).ok()?;
+    (precision <= 38).then_some(ScalarValue::Decimal128(Some(value), precision, scale))
+}
+
+/// The value of an expression that is a literal or a parameter; `None` where it is more than
+/// that.
+pub(super) fn literal(expr: &Expr, parameters: Option<&[ScalarValue]>) -> PgResult<Option<Cell>> {
+    Ok(match expr {
+        Expr::Nested(inner) => literal(inner, parameters)?,
+        Expr::Value(ValueWithSpan { value, .. }) => match value {
+            Value::Number(text, _) => number(&text.to_string()).map(Cell::known),
+            Value::SingleQuotedString(s) | Value::EscapedStringLiteral(s) => Some(Cell {
+                value: ScalarValue::Utf8View(Some(s.clone())),
+                ty: None,
+                unknown: true,
+            }),
+            Value::DollarQuotedString(s) => Some(Cell {
+                value: ScalarValue::Utf8View(Some(s.value.clone())),
+                ty: None,
+                unknown: true,
+            }),
+            Value::Boolean(b) => Some(Cell::known(ScalarValue::Boolean(Some(*b)))),
+            Value::Null => Some(Cell::known(ScalarValue::Null)),
+            Value::Placeholder(name) => {
+                let value = super::plan::parameter(parameters, name)?;
+                Some(Cell { value, ty: None, unknown: true })
+            }
+            _ => None,
+        },
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match literal(expr, None) {
+            Ok(Some(Cell { value, ty: None, unknown: false })) => match value {
+                ScalarValue::Int32(Some(n)) => Some(Cell::known(ScalarValue::Int32(Some(-n)))),
+                ScalarValue::Int64(Some(n)) => Some(Cell::known(ScalarValue::Int64(Some(-n)))),
+                ScalarValue::Decimal128(Some(n), 19, 0) if -n == i128::from(i64::MIN) => {
+                    Some(Cell::known(ScalarValue::Int64(Some(i64::MIN))))
+                }
+                ScalarValue::Decimal128(Some(n), p, s) => {
+                    Some(Cell::known(ScalarValue::Decimal128(Some(-n), p, s)))
+                }
+                _ => None,
+            },
+            _ => None,
+        },
+        _ => None,
+    })
+}
+
+fn is_default(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(i) if i.quote_style.is_none() && i.value.eq_ignore_ascii_case("default"))
+}
+
+impl Session {
+    /// INSERT.
+    pub(super) async fn insert(&mut self, insert: &Insert) -> PgResult<Response> {
+        let TableObject::TableName(name) = &insert.table else {
+            return Err(PgError::new("42601", "INSERT needs the name of a table"));
+        };
+        if insert.or.is_some() || insert.ignore || insert.overwrite || insert.replace_into {
+            return Err(PgError::unsupported("this form of INSERT"));
+        }
+        let target = self.write_target(name)?;
+        let places = insert_places(&target, insert)?;
+        let alias = insert.table_alias.as_ref().map(|a| fold(&a.alias));
+        let conflict = match &insert.on {
+            None => None,
+            Some(OnInsert::OnConflict(on)) => Some(super::conflict::Conflict::new(&target, on)?),
+            Some(other) => return Err(PgError::unsupported(format!("INSERT {other}"))),
+        };
+        let keep = insert.returning.is_some();
+        let mut writer = Writer {
+            session: self,
+            target: &target,
+            alias: alias.as_deref(),
+            conflict,
+            keep,
+            kept: Vec::new(),
+            count: 0,
+        };
+        match &insert.source {
+            None => {
+                let rows = writer.session.complete(&target, &[], Vec::new(), 1).await?;
+                writer.write(rows).await?;
+            }
+            Some(source) => match values_of(source) {
+                Some(rows) => {
+                    for chunk in rows.chunks(CHUNK) {
+                        let rows = writer
+                            .session
+                            .value_rows(&target, &places, !insert.columns.is_empty(), chunk)
+                            .await?;
+                        writer.write(rows).await?;
+                    }
+                }
+                None => writer.from_query(source, &places, !insert.columns.is_empty()).await?,
+            },
+        }
+        let Writer { kept, count, .. } = writer;
+        self.written(&target, alias.as_deref(), insert.returning.as_deref(), kept, count, "INSERT 0")
+            .await
+    }
+
+    /// Whole rows from the rows of VALUES.
+    async fn value_rows(
+        &mut self,
+        target: &WriteTarget,
+        places: &[usize],
+        explicit: bool,
+        rows: &[&Vec<Expr>],
+    ) -> PgResult<RecordBatch> {
+        let width = rows.first().map_or(0, |r| r.len());
+        if rows.iter().any(|r| r.len() != width) {
+            return Err(PgError::new("42601", "VALUES lists must all be the same length"));
+        }
+        let places = width_fits(places, explicit, width)?;
+        let parameters = self.shared.scope.lock().parameters.clone();
+        // Column by column: literals at once, everything else in one plan.
+        let mut cells: Vec<Vec<Option<Cell>>> = vec![Vec::with_capacity(rows.len()); width];
+        let mut others: Vec<(usize, usize, Expr)> = Vec::new();
+        for (r, row) in rows.iter().enumerate() {
+            for (c, expr) in row.iter().enumerate() {
+                let cell = if is_default(expr) {
+                    let column = &target.def.columns[places[c]];
+                    let array = self.defaults(column, 1).await?;
+                    let value = ScalarValue::try_from_array(&array, 0)?;
+                    Some(Cell { value, ty: Some(column.ty.clone()), unknown: false })
+                } else {
+                    check_identity(target, places[c])?;
+                    literal(expr, parameters.as_deref())?
+                };
+                if cell.is_none() {
+                    others.push((r, c, expr.clone()));
+                }
+                cells[c].push(cell);
+            }
+        }
+        for chunk in others.chunks(200) {
+            let expressions = chunk.iter().map(|(_, _, e)| e.clone()).collect();
+            let values = self.typed_constants(expressions).await?;
+            for ((r, c, _), (value, ty)) in chunk.iter().zip(values) {
+                cells[*c][*r] = Some(Cell { value, ty: Some(ty), unknown: false });
+            }
+        }
+        let mut arrays = Vec::with_capacity(width);
+        for (place, cells) in places.iter().zip(cells) {
+            let cells: Vec<Cell> = cells.into_iter().flatten().collect();
+            arrays.push(self.cells_array(&target.def, *place, cells)?);
+        }
+        self.complete(target, places, arrays, rows.len()).await
+    }
+
+    /// The values of a column from cells of whatever types.
+    fn cells_array(&self, def: &TableDef, place: usize, cells: Vec<Cell>) -> PgResult<ArrayRef> {
+        let column = &def.columns[place];
+        let first = cells.iter().find(|c| !c.value.is_null());
+        let Some(first) = first else {
+            return Ok(datafusion::arrow::array::new_null_array(&column.ty.arrow(), cells.len()));
+        };
+        let data_type = first.value.data_type();
+        let (ty, unknown) = (first.ty.clone(), first.unknown);
+        let uniform = cells.iter().all(|c| {
+            c.value.is_null()
+                || (c.value.data_type() == data_type && c.ty == ty && c.unknown == unknown)
+        });
+        if uniform {
+            let null = ScalarValue::try_from(&data_type)?;
+            let values = cells.iter().map(|c| if c.value.is_null() { null.clone() } else { c.value.clone() });
+            let array = ScalarValue::iter_to_array(values)?;
+            match self.assign_column(&array, ty.as_ref(), unknown, column) {
+                Ok(array) => return Ok(array),
+                // One by one, for the message of the value that is wrong.
+                Err(error) if cells.len() == 1 => return Err(error),
+                Err(_) => {}
+            }
+        }
+        let arrays = cells
+            .into_iter()
+            .map(|c| self.assign_column(&c.value.to_array()?, c.ty.as_ref(), c.unknown, column))
+            .collect::<PgResult<Vec<_>>>()?;
+        let arrays: Vec<_> = arrays.iter().map(AsRef::as_ref).collect();
+        Ok(concat(&arrays)?)
+    }
+}
+
+/// Writes completed rows, and keeps them for RETURNING.
+struct Writer<'a> {
+    session: &'a mut Session,
+    target: &'a WriteTarget,
+    alias: Option<&'a str>,
+    conflict: Option<super::conflict::Conflict>,
+    keep: bool,
+    kept: Vec<RecordBatch>,
+    count: u64,
+}
+
+impl Writer<'_> {
+    async fn write(&mut self, rows: RecordBatch) -> PgResult<()> {
+        self.session.check(self.target, &rows).await?;
+        let written = match &mut self.conflict {
+            None => {
+                self.session.insert_rows(self.target, rows.clone()).await?;
+                rows
+            }
+            Some(conflict) => {
+                conflict.insert(self.session, self.target, self.alias, rows).await?
+            }
+        };
+        self.count += written.num_rows() as u64;
+        if self.keep {
+            self.kept.push(written);
+        }
+        Ok(())
+    }
+
+    async fn from_query(&mut self, source: &Query, places: &[usize], explicit: bool) -> PgResult<()> {
+        let planned = self.session.plan(&Statement::Query(Box::new(source.clone()))).await?;
+        let fields = Arc::clone(&planned.fields);
+        let places = width_fits(places, explicit, fields.len())?.to_vec();
+        for place in &places {
+            check_identity(self.target, *place)?;
+        }
+        let unknown = untyped_columns(source, fields.len());
+        let mut stream = self.session.stream(planned).await?;
+        while let Some(batch) = stream.next().await {
+            let batch = batch?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let mut arrays = Vec::with_capacity(places.len());
+            for (i, place) in places.iter().enumerate() {
+                let column = &self.target.def.columns[*place];
+                let array = batch.column(i);
+                arrays.push(self.session.assign_column(
+                    array,
+                    Some(&fields[i].ty),
+                    unknown[i],
+                    column,
+                )?);
+            }
+            let rows =
+                self.session.complete(self.target, &places, arrays, batch.num_rows()).await?;
+            self.write(rows).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    /// Gives rows to the transaction.
+    pub(super) async fn insert_rows(
+        &mut self,
+        target: &WriteTarget,
+        rows: RecordBatch,
+    ) -> PgResult<()> {
+        let mut guard = self.shared.transaction.write().await;
+        let transaction = guard.as_mut().ok_or_else(super::session::aborted)?;
+        Ok(transaction.insert(target.oid, rows, None).await?)
+    }
+}
+
+/// The rows of a query that is nothing but VALUES.
+fn values_of(query: &Query) -> Option<Vec<&Vec<Expr>>> {
+    let plain = query.with.is_none()
+        && query.order_by.is_none()
+        && query.limit_clause.is_none()
+        && query.fetch.is_none();
+    match query.body.as_ref() {
+        SetExpr::Values(values) if plain => Some(values.rows.iter().map(|r| &r.content).collect()),
+        _ => None,
+    }
+}
+
+/// Which columns of a query are literals without a type.
+fn untyped_columns(query: &Query, width: usize) -> Vec<bool> {
+    let mut unknown = vec![false; width];
+    if let SetExpr::Select(select) = query.body.as_ref()
+        && select.projection.len() == width
+    {
+        for (slot, item) in unknown.iter_mut().zip(&select.projection) {
+            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                *slot = matches!(
+                    expr,
+                    Expr::Value(v) if matches!(
+                        v.value,
+                        Value::SingleQuotedString(_) | Value::Placeholder(_) | Value::Null
+                    )
+                );
+            }
+        }
+    }
+    unknown
+}
+
+/// The places of the columns that an INSERT names; all of them where it names none.
+fn insert_places(target: &WriteTarget, insert: &Insert) -> PgResult<Vec<usize>> {
+    if insert.columns.is_empty() {
+        return Ok((0..target.def.columns.len()).collect());
+    }
+    let mut places = Vec::with_capacity(insert.columns.len());
+    for name in &insert.columns {
+        let name = super::names::single(name)?;
+        let place = target.column(&name)?;
+        if places.contains(&place) {
+            let message = format!("column \"{name}\" specified more than once");
+            return Err(PgError::new("42701", message));
+        }
+        places.push(place);
+    }
+    Ok(places)
+}
+
+/// The columns that get `width` values.
+fn width_fits(
+    places: &[usize],
+    explicit: bool,
+    width: usize,
+) -> PgResult<&[usize]> {
+    if width > places.len() {
+        let message = "INSERT has more expressions than target columns";
+        return Err(PgError::new("42601", message));
+    }
+    if width < places.len() && explicit {
+        let message = "INSERT has more target columns than expressions";
+        return Err(PgError::new("42601", message));
+    }
+    Ok(&places[..width])
+}
+
+fn check_identity(target: &WriteTarget, place: usize) -> PgResult<()> {
+    let column = &target.def.columns[place];
+    if column.identity_always == Some(true) {
+        let message = format!("cannot insert a non-DEFAULT value into column \"{}\"", column.name);
+        return Err(PgError::new("428C9", message).detail(format!(
+            "Column \"{}\" is an identity column defined as GENERATED ALWAYS.",
+            column.name
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        assert_eq!(number("5"), Some(ScalarValue::Int32(Some(5))));
+        assert_eq!(number("5000000000"), Some(ScalarValue::Int64(Some(5_000_000_000))));
+        assert_eq!(number("1.50"), Some(ScalarValue::Decimal128(Some(150), 3, 2)));
+        assert_eq!(number("0.001"), Some(ScalarValue::Decimal128(Some(1), 3, 3)));
+        assert_eq!(number("1e5"), None);
+    }
+}
