@@ -21,6 +21,7 @@ use crate::config::{Config, ConfigError};
 use crate::engine::{self, Engine};
 use crate::http;
 use crate::pgwire::listener::{Limits, SessionFactory, serve_with};
+use crate::session::Sessions;
 
 /// The stack of a thread that plans statements: deep expressions recurse in the planner.
 const STACK_BYTES: usize = 64 << 20;
@@ -102,8 +103,7 @@ fn start_logging(config: &Config) -> Result<(), Error> {
 async fn serve(config: Config) -> Result<(), Error> {
     // Before anything else, so that a signal during the start is not lost.
     let mut signals = Signals::new().map_err(Error::Start)?;
-    let node: Node = Err(Error::Start(io::Error::other("sessions are not there yet")))?;
-    let _ = config;
+    let node = Node::start(config, |engine| Sessions::new(Arc::clone(engine))).await?;
     announce(&node);
     let name = signals.next().await;
     info!(signal = name, "stopping");

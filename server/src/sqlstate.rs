@@ -74,7 +74,6 @@ fn engine(error: &EngineError) -> PgError {
         EngineError::SequenceBounds { .. } => new("22003"),
         EngineError::InstantInFuture { .. } => new("22023"),
         EngineError::Shape { .. } => PgError::internal(message),
-        EngineError::TooLarge(_) => new("54000"),
         EngineError::OutcomeUnknown { .. } => new("40003"),
         EngineError::ShuttingDown => new("57P01"),
         EngineError::Catalog(inner) => catalog(inner),
@@ -237,10 +236,9 @@ fn first_line(text: &str) -> String {
 
 fn schema(error: &SchemaError) -> PgError {
     match error {
-        SchemaError::AmbiguousReference { field } => PgError::new(
-            "42702",
-            format!("column reference \"{}\" is ambiguous", field.name),
-        ),
+        SchemaError::AmbiguousReference { field } => {
+            PgError::new("42702", format!("column reference \"{}\" is ambiguous", field.name))
+        }
         SchemaError::DuplicateQualifiedField { qualifier, .. } => PgError::new(
             "42712",
             format!("table name \"{}\" specified more than once", qualifier.table()),
@@ -259,7 +257,8 @@ fn schema(error: &SchemaError) -> PgError {
                 let message = format!("column {}.{} does not exist", relation.table(), field.name);
                 PgError::new("42703", message)
             } else {
-                let message = format!("missing FROM-clause entry for table \"{}\"", relation.table());
+                let message =
+                    format!("missing FROM-clause entry for table \"{}\"", relation.table());
                 PgError::new("42P01", message)
             }
         }
@@ -407,7 +406,10 @@ fn type_name(arrow: &str) -> &'static str {
 fn cast(text: &str) -> PgError {
     let line = first_line(text);
     let lower = line.to_ascii_lowercase();
-    if lower.contains("overflow") || lower.contains("can't cast value") || lower.contains("out of range") {
+    if lower.contains("overflow")
+        || lower.contains("can't cast value")
+        || lower.contains("out of range")
+    {
         return overflow(&line);
     }
     // "Cannot cast string 'x' to value of Int32 type"
@@ -415,7 +417,11 @@ fn cast(text: &str) -> PgError {
         && let Some(ty) = line.split("value of ").nth(1)
     {
         let ty = type_name(ty);
-        let code = if matches!(ty, "date" | "time" | "timestamp" | "interval") { "22007" } else { "22P02" };
+        let code = if matches!(ty, "date" | "time" | "timestamp" | "interval") {
+            "22007"
+        } else {
+            "22P02"
+        };
         return PgError::new(code, format!("invalid input syntax for type {ty}: \"{value}\""));
     }
     if lower.contains("timestamp") || lower.contains("date") || lower.contains("interval") {
@@ -439,14 +445,19 @@ mod tests {
         let inner = PgError::new("22023", "in the future");
         let error = DataFusionError::External(Box::new(inner.clone())).context("a").context("b");
         assert_eq!(PgError::from(error), inner);
-        let arrow = ArrowError::ExternalError(Box::new(DataFusionError::External(Box::new(inner.clone()))));
+        let arrow =
+            ArrowError::ExternalError(Box::new(DataFusionError::External(Box::new(inner.clone()))));
         assert_eq!(PgError::from(DataFusionError::from(arrow)), inner);
     }
 
     #[test]
     fn a_missing_table_is_42p01_with_its_name() {
-        let error = PgError::from(DataFusionError::Plan("table 'chronos.public.x' not found".into()));
-        assert_eq!((error.code, error.message.as_str()), ("42P01", "relation \"x\" does not exist"));
+        let error =
+            PgError::from(DataFusionError::Plan("table 'chronos.public.x' not found".into()));
+        assert_eq!(
+            (error.code, error.message.as_str()),
+            ("42P01", "relation \"x\" does not exist")
+        );
     }
 
     #[test]

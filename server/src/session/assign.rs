@@ -55,9 +55,7 @@ pub(super) fn assign(
         (a, b) if a.is_character() && b.is_character() => cast_to(values, &wanted)?,
         (a, b) if a.is_number() && b.is_number() => number(values, to)?,
         (T::Date, T::Timestamp) | (T::Timestamp, T::Date | T::Time) => cast_to(values, &wanted)?,
-        (T::Date, T::Timestamptz) => {
-            local_to_utc(&cast_to(values, &T::Timestamp.arrow())?, zone)?
-        }
+        (T::Date, T::Timestamptz) => local_to_utc(&cast_to(values, &T::Timestamp.arrow())?, zone)?,
         (T::Timestamp, T::Timestamptz) => {
             local_to_utc(&cast_to(values, &T::Timestamp.arrow())?, zone)?
         }
@@ -125,9 +123,9 @@ fn cast_to(values: &ArrayRef, wanted: &DataType) -> PgResult<ArrayRef> {
 /// Between numbers: rounded to the nearest where digits are lost, never wrapped.
 fn number(values: &ArrayRef, to: Target<'_>) -> PgResult<ArrayRef> {
     let wanted = to.ty.arrow();
-    let integer =
-        matches!(to.ty, SqlType::Int2 | SqlType::Int4 | SqlType::Int8 | SqlType::Oid);
-    let out_of_range = |_: PgError| match to.ty {
+    let integer = matches!(to.ty, SqlType::Int2 | SqlType::Int4 | SqlType::Int8 | SqlType::Oid);
+    let out_of_range = |_: PgError| {
+        match to.ty {
         SqlType::Numeric(Some((p, s))) => PgError::new("22003", "numeric field overflow").detail(
             format!(
                 "A field with precision {p}, scale {s} must round to an absolute value less than 10^{}.",
@@ -135,6 +133,7 @@ fn number(values: &ArrayRef, to: Target<'_>) -> PgResult<ArrayRef> {
             ),
         ),
         ty => PgError::new("22003", format!("{} out of range", types::name(ty))),
+    }
     };
     let rounded: ArrayRef = match values.data_type() {
         DataType::Float32 | DataType::Float64 if integer => {
@@ -182,10 +181,7 @@ fn to_utc(local: i64, zone: chrono_tz::Tz) -> PgResult<i64> {
 }
 
 fn utc_to_local(values: &ArrayRef, zone: chrono_tz::Tz) -> PgResult<ArrayRef> {
-    let utc = cast_to(
-        values,
-        &DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC"))),
-    )?;
+    let utc = cast_to(values, &DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC"))))?;
     let utc: &TimestampMicrosecondArray = utc.as_primitive::<TimestampMicrosecondType>();
     let local: TimestampMicrosecondArray = utc
         .iter()
@@ -209,7 +205,8 @@ fn text_of(values: &ArrayRef, from: &SqlType, zone: chrono_tz::Tz) -> PgResult<A
         | SqlType::Json
         | SqlType::Jsonb => cast_to(values, &DataType::Utf8View),
         SqlType::Bool => {
-            let texts = values.as_boolean().iter().map(|b| b.map(|b| if b { "true" } else { "false" }));
+            let texts =
+                values.as_boolean().iter().map(|b| b.map(|b| if b { "true" } else { "false" }));
             Ok(Arc::new(StringViewArray::from_iter(texts)))
         }
         SqlType::Timestamp => formatted(values, "%Y-%m-%d %H:%M:%S%.f"),
@@ -232,7 +229,8 @@ fn formatted(values: &ArrayRef, pattern: &str) -> PgResult<ArrayRef> {
         .with_timestamp_format(Some(pattern))
         .with_timestamp_tz_format(Some(pattern));
     let formatter = ArrayFormatter::try_new(values.as_ref(), &options)?;
-    let texts = (0..values.len()).map(|i| values.is_valid(i).then(|| formatter.value(i).to_string()));
+    let texts =
+        (0..values.len()).map(|i| values.is_valid(i).then(|| formatter.value(i).to_string()));
     Ok(Arc::new(StringViewArray::from_iter(texts)))
 }
 
@@ -292,13 +290,20 @@ mod tests {
     #[test]
     fn a_number_is_rounded_to_the_nearest_integer() {
         let values: ArrayRef = Arc::new(Float64Array::from(vec![1.5, 2.5, -0.6]));
-        let array = assign(&values, Some(&SqlType::Float8), false, to(&SqlType::Int8), UTC).unwrap();
-        assert_eq!(array.as_primitive::<datafusion::arrow::datatypes::Int64Type>().values(), &[2, 2, -1]);
+        let array =
+            assign(&values, Some(&SqlType::Float8), false, to(&SqlType::Int8), UTC).unwrap();
+        assert_eq!(
+            array.as_primitive::<datafusion::arrow::datatypes::Int64Type>().values(),
+            &[2, 2, -1]
+        );
         let values: ArrayRef =
             Arc::new(Decimal128Array::from(vec![25, -25]).with_precision_and_scale(3, 1).unwrap());
         let ty = SqlType::Numeric(Some((3, 1)));
         let array = assign(&values, Some(&ty), false, to(&SqlType::Int8), UTC).unwrap();
-        assert_eq!(array.as_primitive::<datafusion::arrow::datatypes::Int64Type>().values(), &[3, -3]);
+        assert_eq!(
+            array.as_primitive::<datafusion::arrow::datatypes::Int64Type>().values(),
+            &[3, -3]
+        );
     }
 
     #[test]

@@ -24,10 +24,7 @@ pub(super) struct Conflict {
 }
 
 fn places(target: &WriteTarget, columns: &[ColumnId]) -> Vec<usize> {
-    columns
-        .iter()
-        .filter_map(|id| target.def.columns.iter().position(|c| c.id == *id))
-        .collect()
+    columns.iter().filter_map(|id| target.def.columns.iter().position(|c| c.id == *id)).collect()
 }
 
 impl Conflict {
@@ -39,10 +36,8 @@ impl Conflict {
         let keys: Vec<(Oid, Vec<usize>)> = match &on.conflict_target {
             None => unique().map(|(oid, _, columns)| (oid, places(target, columns))).collect(),
             Some(ConflictTarget::Columns(names)) => {
-                let mut wanted = names
-                    .iter()
-                    .map(|n| target.column(&fold(n)))
-                    .collect::<PgResult<Vec<_>>>()?;
+                let mut wanted =
+                    names.iter().map(|n| target.column(&fold(n))).collect::<PgResult<Vec<_>>>()?;
                 wanted.sort_unstable();
                 let found = unique().map(|(oid, _, columns)| (oid, places(target, columns))).find(
                     |(_, places)| {
@@ -108,8 +103,7 @@ impl Conflict {
             let transaction = guard.as_ref().ok_or_else(super::session::aborted)?;
             let existing = transaction.find_keys(target.oid, *oid, &keys).await?;
             // NULL conflicts with nothing.
-            let null: Vec<bool> =
-                (0..n).map(|i| columns.iter().any(|c| c.is_null(i))).collect();
+            let null: Vec<bool> = (0..n).map(|i| columns.iter().any(|c| c.is_null(i))).collect();
             met.push((encoded, existing, null));
         }
         let mut keep = vec![true; n];

@@ -17,7 +17,8 @@ use crate::error::{PgError, PgResult};
 /// An open cursor.
 pub(super) struct Cursor {
     fields: Arc<[FieldDescription]>,
-    rows: RowStream,
+    /// Behind a lock only to be shareable; it is never contended.
+    rows: parking_lot::Mutex<RowStream>,
     /// Read and not fetched yet.
     rest: Option<RecordBatch>,
     /// WITH HOLD: outlives its transaction.
@@ -31,7 +32,7 @@ impl Cursor {
         while left > 0 {
             let batch = match self.rest.take() {
                 Some(batch) => batch,
-                None => match self.rows.next().await {
+                None => match self.rows.get_mut().next().await {
                     Some(batch) => batch?,
                     None => break,
                 },
@@ -111,7 +112,10 @@ impl Session {
             let Response::Rows { fields, rows, .. } = result? else {
                 return Err(PgError::new("42P11", "a cursor must read"));
             };
-            self.cursors.insert(name, Cursor { fields, rows, rest: None, hold });
+            self.cursors.insert(
+                name,
+                Cursor { fields, rows: parking_lot::Mutex::new(rows), rest: None, hold },
+            );
         }
         Ok("DECLARE CURSOR".to_owned())
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use datafusion::physical_plan::{collect, displayable};
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::{collect, displayable};
 use datafusion::sql::sqlparser::ast::{Statement, UtilityOption};
 
 use super::api::{FieldDescription, Response};
@@ -76,7 +76,8 @@ impl Session {
             let batches = collect(Arc::clone(&physical), planned.state.task_ctx()).await?;
             let execution = started.elapsed();
             let rows: usize = batches.iter().map(|b| b.num_rows()).sum();
-            let text = DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(options.verbose);
+            let text =
+                DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(options.verbose);
             lines.extend(text.to_string().lines().map(str::to_owned));
             lines.push(format!("Rows: {rows}"));
             lines.push(format!("Planning Time: {:.3} ms", planning.as_secs_f64() * 1e3));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chronos_catalog::NameKind;
 use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::runtime_env::RuntimeEnv;
 
 use super::session::Session;
 use super::settings::Settings;
@@ -28,13 +28,13 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// # Errors
-    /// When the place to spill to cannot be made.
-    pub fn new(engine: Arc<Engine>) -> PgResult<Self> {
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(QUERY_MEMORY)))
-            .build_arc()?;
-        Ok(Sessions { engine, runtime })
+    /// Sessions on that engine.
+    pub fn new(engine: Arc<Engine>) -> Self {
+        let runtime = RuntimeEnv {
+            memory_pool: Arc::new(FairSpillPool::new(QUERY_MEMORY)),
+            ..RuntimeEnv::default()
+        };
+        Sessions { engine, runtime: Arc::new(runtime) }
     }
 
     /// A session of a role.
@@ -43,7 +43,10 @@ impl Sessions {
     /// 28000 for an unknown role, 3D000 for an unknown database, what SET answers for a setting.
     pub fn session(&self, startup: StartupParameters) -> PgResult<Session> {
         let transaction = self.engine.begin();
-        let role = transaction.objects().lookup(NameKind::Role, None, &startup.user, transaction.objects_at()).is_some();
+        let role = transaction
+            .objects()
+            .lookup(NameKind::Role, None, &startup.user, transaction.objects_at())
+            .is_some();
         transaction.rollback();
         if !role {
             let message = format!("role \"{}\" does not exist", startup.user);
@@ -62,8 +65,7 @@ impl Sessions {
             let message = format!("database \"{database}\" does not exist");
             return Err(PgError::fatal("3D000", message));
         }
-        let identity =
-            Identity { user: startup.user, database, process_id: startup.process_id };
+        let identity = Identity { user: startup.user, database, process_id: startup.process_id };
         let settings = Settings::new(settings)?;
         let session =
             Session::new(Arc::clone(&self.engine), Arc::clone(&self.runtime), identity, settings);

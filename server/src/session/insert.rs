@@ -55,7 +55,8 @@ fn number(text: &str) -> Option<ScalarValue> {
         return None;
     }
     let value: i128 = digits.parse().ok()?;
-    let precision = u8::try_from(digits.trim_start_matches('0').len().max(fraction.len()).max(1)).ok()?;
+    let precision =
+        u8::try_from(digits.trim_start_matches('0').len().max(fraction.len()).max(1)).ok()?;
     let scale = i8::try_from(fraction.len()).ok()?;
     (precision <= 38).then_some(ScalarValue::Decimal128(Some(value), precision, scale))
 }
@@ -153,8 +154,15 @@ impl Session {
             },
         }
         let Writer { kept, count, .. } = writer;
-        self.written(&target, alias.as_deref(), insert.returning.as_deref(), kept, count, "INSERT 0")
-            .await
+        self.written(
+            &target,
+            alias.as_deref(),
+            insert.returning.as_deref(),
+            kept,
+            count,
+            "INSERT 0",
+        )
+        .await
     }
 
     /// Whole rows from the rows of VALUES.
@@ -221,7 +229,9 @@ impl Session {
         });
         if uniform {
             let null = ScalarValue::try_from(&data_type)?;
-            let values = cells.iter().map(|c| if c.value.is_null() { null.clone() } else { c.value.clone() });
+            let values = cells
+                .iter()
+                .map(|c| if c.value.is_null() { null.clone() } else { c.value.clone() });
             let array = ScalarValue::iter_to_array(values)?;
             match self.assign_column(&array, ty.as_ref(), unknown, column) {
                 Ok(array) => return Ok(array),
@@ -258,9 +268,7 @@ impl Writer<'_> {
                 self.session.insert_rows(self.target, rows.clone()).await?;
                 rows
             }
-            Some(conflict) => {
-                conflict.insert(self.session, self.target, self.alias, rows).await?
-            }
+            Some(conflict) => conflict.insert(self.session, self.target, self.alias, rows).await?,
         };
         self.count += written.num_rows() as u64;
         if self.keep {
@@ -269,7 +277,12 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn from_query(&mut self, source: &Query, places: &[usize], explicit: bool) -> PgResult<()> {
+    async fn from_query(
+        &mut self,
+        source: &Query,
+        places: &[usize],
+        explicit: bool,
+    ) -> PgResult<()> {
         let planned = self.session.plan(&Statement::Query(Box::new(source.clone()))).await?;
         let fields = Arc::clone(&planned.fields);
         let places = width_fits(places, explicit, fields.len())?.to_vec();
@@ -367,11 +380,7 @@ fn insert_places(target: &WriteTarget, insert: &Insert) -> PgResult<Vec<usize>> 
 }
 
 /// The columns that get `width` values.
-fn width_fits(
-    places: &[usize],
-    explicit: bool,
-    width: usize,
-) -> PgResult<&[usize]> {
+fn width_fits(places: &[usize], explicit: bool, width: usize) -> PgResult<&[usize]> {
     if width > places.len() {
         let message = "INSERT has more expressions than target columns";
         return Err(PgError::new("42601", message));

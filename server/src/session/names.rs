@@ -120,17 +120,13 @@ impl Lookup<'_> {
             }
             Some(schema) => match self.schema(schema) {
                 Some(oid) => Ok((oid, schema.clone())),
-                None => {
-                    Err(PgError::new("3F000", format!("schema \"{schema}\" does not exist")))
-                }
+                None => Err(PgError::new("3F000", format!("schema \"{schema}\" does not exist"))),
             },
             None => self
                 .path
                 .iter()
                 .find_map(|schema| Some((self.schema(schema)?, schema.clone())))
-                .ok_or_else(|| {
-                    PgError::new("3F000", "no schema has been selected to create in")
-                }),
+                .ok_or_else(|| PgError::new("3F000", "no schema has been selected to create in")),
         }
     }
 
@@ -149,9 +145,10 @@ pub(super) fn no_relation(name: &RelationName) -> PgError {
 
 /// An identifier as SQL text, quoted where it must be.
 pub(super) fn quote(name: &str) -> String {
-    let plain = name.chars().enumerate().all(|(i, c)| {
-        c == '_' || c.is_ascii_lowercase() || (i > 0 && c.is_ascii_digit())
-    });
+    let plain = name
+        .chars()
+        .enumerate()
+        .all(|(i, c)| c == '_' || c.is_ascii_lowercase() || (i > 0 && c.is_ascii_digit()));
     if plain && !name.is_empty() {
         name.to_owned()
     } else {

@@ -19,13 +19,7 @@ pub(super) fn data_type(ty: &SqlType) -> Option<DataType> {
 
 /// A cast of an expression to a type.
 pub(super) fn cast(expr: Expr, data_type: DataType) -> Expr {
-    Expr::Cast {
-        kind: CastKind::Cast,
-        expr: Box::new(expr),
-        data_type,
-        array: false,
-        format: None,
-    }
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
 /// The name of a placeholder, if the expression is one.
@@ -67,8 +61,7 @@ mod tests {
 
     #[test]
     fn a_declared_parameter_is_cast_and_others_are_left() {
-        let mut statements =
-            Parser::parse_sql(&PostgreSqlDialect {}, "SELECT $1, $2").unwrap();
+        let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, "SELECT $1, $2").unwrap();
         declare(&mut statements[0], &[Some(SqlType::Int8), None]);
         assert_eq!(statements[0].to_string(), "SELECT CAST($1 AS BIGINT), $2");
     }

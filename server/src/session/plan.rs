@@ -39,7 +39,8 @@ impl Session {
     pub(super) fn state(&mut self) -> PgResult<SessionState> {
         let (objects, at) = self.shared.objects()?;
         let zone = self.shared.settings.read().time_zone();
-        let fresh = matches!(&self.states.0, Some((o, z, _)) if Arc::ptr_eq(o, &objects) && *z == zone);
+        let fresh =
+            matches!(&self.states.0, Some((o, z, _)) if Arc::ptr_eq(o, &objects) && *z == zone);
         if !fresh {
             let session: Arc<dyn SystemSession> = Arc::new(SystemView(Arc::clone(&self.shared)));
             let system = SystemCatalog::new(Arc::clone(&objects), at, session);
@@ -125,9 +126,8 @@ impl Session {
             ast::Statement::Query(query) => chronos_sql_ext::output_names(query),
             _ => Vec::new(),
         };
-        let plan = state
-            .statement_to_plan(DfStatement::Statement(Box::new(bound.statement)))
-            .await?;
+        let plan =
+            state.statement_to_plan(DfStatement::Statement(Box::new(bound.statement))).await?;
         let fields = self.fields(&plan, &names)?;
         let parameters = self.shared.scope.lock().parameters.clone();
         let plan = match parameters {
@@ -234,10 +234,7 @@ impl Session {
     }
 
     /// The columns of statements that answer rows without being queries.
-    fn describe_control(
-        &self,
-        sql: &ast::Statement,
-    ) -> PgResult<Option<Arc<[FieldDescription]>>> {
+    fn describe_control(&self, sql: &ast::Statement) -> PgResult<Option<Arc<[FieldDescription]>>> {
         Ok(match sql {
             ast::Statement::ShowVariable { variable } => {
                 Some(super::show::show_fields(&super::show::variable_name(variable)))
@@ -282,9 +279,6 @@ fn register(
     for function in system.functions() {
         registry.register_udf(function.as_ref().clone());
     }
-    for function in system.aggregates() {
-        registry.register_udaf(function.as_ref().clone());
-    }
     for (name, function) in system.table_functions() {
         registry.register_udtf(name, function);
     }
@@ -294,7 +288,10 @@ fn register(
 }
 
 /// The values of parameters, for those who evaluate by themselves.
-pub(super) fn parameter(values: Option<&[ScalarValue]>, placeholder: &str) -> PgResult<ScalarValue> {
+pub(super) fn parameter(
+    values: Option<&[ScalarValue]>,
+    placeholder: &str,
+) -> PgResult<ScalarValue> {
     let missing = || PgError::new("42P02", format!("there is no parameter {placeholder}"));
     let n: usize = placeholder.trim_start_matches('$').parse().map_err(|_| missing())?;
     let values = values.ok_or_else(missing)?;

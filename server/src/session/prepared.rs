@@ -32,7 +32,8 @@ impl Session {
             let message = format!("prepared statement \"{name}\" already exists");
             return Err(PgError::new("42P05", message));
         }
-        let prepared = SqlPrepared { types: types.to_vec(), statement: Box::new(statement.clone()) };
+        let prepared =
+            SqlPrepared { types: types.to_vec(), statement: Box::new(statement.clone()) };
         self.prepared.insert(name, prepared);
         Ok("PREPARE".to_owned())
     }
@@ -52,10 +53,11 @@ impl Session {
             );
             return Err(PgError::new("42601", message).detail(detail));
         }
-        let arguments = parameters.iter().enumerate().map(|(i, expr)| match prepared.types.get(i) {
-            Some(ty) => super::parameters::cast(expr.clone(), ty.clone()),
-            None => expr.clone(),
-        });
+        let arguments =
+            parameters.iter().enumerate().map(|(i, expr)| match prepared.types.get(i) {
+                Some(ty) => super::parameters::cast(expr.clone(), ty.clone()),
+                None => expr.clone(),
+            });
         let values = self.constants(arguments.collect()).await?;
         self.shared.scope.lock().parameters = Some(values);
         self.run_sql(&prepared.statement).await
@@ -178,10 +180,8 @@ impl Session {
             return self.instant_text(text);
         }
         let zone = self.shared.settings.read().time_zone();
-        let column = super::assign::Target {
-            name: "as_of",
-            ty: &chronos_catalog::SqlType::Timestamptz,
-        };
+        let column =
+            super::assign::Target { name: "as_of", ty: &chronos_catalog::SqlType::Timestamptz };
         let array = value.to_array()?;
         let ty = chronos_catalog::SqlType::of_arrow(&value.data_type());
         let array = super::assign::assign(&array, ty.as_ref(), false, column, zone)?;
@@ -196,8 +196,9 @@ impl Session {
         let trimmed = text.trim();
         let zone = self.shared.settings.read().time_zone();
         if trimmed.starts_with('-') {
-            let ago = super::values::from_text(&chronos_catalog::SqlType::Interval, &trimmed[1..], zone)
-                .map_err(|_| malformed(text))?;
+            let ago =
+                super::values::from_text(&chronos_catalog::SqlType::Interval, &trimmed[1..], zone)
+                    .map_err(|_| malformed(text))?;
             if let ScalarValue::IntervalMonthDayNano(Some(i)) = ago {
                 let now = self.shared.scope.lock().transaction_start;
                 let days = i64::from(i.days) + 30 * i64::from(i.months);

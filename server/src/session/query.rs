@@ -81,8 +81,7 @@ impl Session {
                 self.delete_with(delete, query.with.as_ref()).await
             }
             ast::SetExpr::Select(select) if select.into.is_some() => {
-                Err(PgError::unsupported("SELECT INTO")
-                    .hint("Use CREATE TABLE AS."))
+                Err(PgError::unsupported("SELECT INTO").hint("Use CREATE TABLE AS."))
             }
             _ => Err(PgError::unsupported("a data-modifying statement in WITH")),
         }

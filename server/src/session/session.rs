@@ -93,7 +93,11 @@ impl Session {
         self.notices.push(notice);
     }
 
-    async fn run(&mut self, statement: &Statement, parameters: Vec<ScalarValue>) -> PgResult<Response> {
+    async fn run(
+        &mut self,
+        statement: &Statement,
+        parameters: Vec<ScalarValue>,
+    ) -> PgResult<Response> {
         if self.failed && !ends_block(&statement.kind) {
             return Err(aborted());
         }
@@ -228,8 +232,9 @@ impl Session {
         }
         if self.shared.as_of().is_some() {
             let message = format!("cannot execute {what} while reading as of an instant");
-            return Err(PgError::new("25006", message)
-                .hint("RESET chronos.as_of, or end the transaction that reads AS OF SYSTEM TIME."));
+            return Err(PgError::new("25006", message).hint(
+                "RESET chronos.as_of, or end the transaction that reads AS OF SYSTEM TIME.",
+            ));
         }
         Ok(())
     }
@@ -309,9 +314,7 @@ impl Executor for Session {
                 Ok(result) => result,
                 // A commit that is on its way cannot be called back; its answer is the truth.
                 Err(_) if shared.committing.load(Ordering::Relaxed) => run.await,
-                Err(why) => {
-                    Err(PgError::new("57014", format!("canceling statement due to {why}")))
-                }
+                Err(why) => Err(PgError::new("57014", format!("canceling statement due to {why}"))),
             }
         };
         if result.is_err() {

@@ -124,7 +124,11 @@ const DEFINITIONS: &[Definition] = &[
     setting("max_parallel_workers", Kind::Int(0, 1024, ""), "8"),
     setting("max_parallel_workers_per_gather", Kind::Int(0, 1024, ""), "2"),
     setting("password_encryption", Kind::Enum(&["scram-sha-256", "md5"]), "scram-sha-256"),
-    setting("plan_cache_mode", Kind::Enum(&["auto", "force_generic_plan", "force_custom_plan"]), "auto"),
+    setting(
+        "plan_cache_mode",
+        Kind::Enum(&["auto", "force_generic_plan", "force_custom_plan"]),
+        "auto",
+    ),
     fixed("port", "5432"),
     setting("quote_all_identifiers", Kind::Bool, "off"),
     setting("random_page_cost", Kind::Real(0.0, f64::MAX), "4"),
@@ -262,12 +266,20 @@ fn units(unit: &str) -> &'static [(&'static str, f64)] {
             ("ms", 1.0),
             ("us", 0.001),
         ],
-        "kB" => {
-            &[("TB", 1_073_741_824.0), ("GB", 1_048_576.0), ("MB", 1024.0), ("kB", 1.0), ("B", 1.0 / 1024.0)]
-        }
-        "8kB" => {
-            &[("TB", 134_217_728.0), ("GB", 131_072.0), ("MB", 128.0), ("kB", 0.125), ("B", 1.0 / 8192.0)]
-        }
+        "kB" => &[
+            ("TB", 1_073_741_824.0),
+            ("GB", 1_048_576.0),
+            ("MB", 1024.0),
+            ("kB", 1.0),
+            ("B", 1.0 / 1024.0),
+        ],
+        "8kB" => &[
+            ("TB", 134_217_728.0),
+            ("GB", 131_072.0),
+            ("MB", 128.0),
+            ("kB", 0.125),
+            ("B", 1.0 / 8192.0),
+        ],
         _ => &[],
     }
 }
@@ -291,9 +303,8 @@ fn parse_int(name: &str, value: &str, (min, max, unit): (i64, i64, &str)) -> PgR
     };
     let n = (number * factor).round();
     if n < min as f64 || n > max as f64 {
-        let message = format!(
-            "{v} is outside the valid range for parameter \"{name}\" ({min} .. {max})"
-        );
+        let message =
+            format!("{v} is outside the valid range for parameter \"{name}\" ({min} .. {max})");
         return Err(PgError::new("22023", message));
     }
     Ok(n as i64)
@@ -595,9 +606,6 @@ mod tests {
     #[test]
     fn what_cannot_be_set_is_55p02() {
         let mut s = Settings::default();
-        assert_eq!(
-            s.set("server_version", Some("9"), Scope::Session).unwrap_err().code,
-            "55P02"
-        );
+        assert_eq!(s.set("server_version", Some("9"), Scope::Session).unwrap_err().code, "55P02");
     }
 }

@@ -169,11 +169,10 @@ impl SessionCatalog {
             Relation::Sequence { .. } => {
                 Err(PgError::unsupported(format!("reading the sequence \"{name}\" as a table")))
             }
-            Relation::Index { .. } => Err(PgError::new(
-                "42809",
-                format!("cannot open relation \"{name}\""),
-            )
-            .detail("This operation is not supported for indexes.")),
+            Relation::Index { .. } => {
+                Err(PgError::new("42809", format!("cannot open relation \"{name}\""))
+                    .detail("This operation is not supported for indexes."))
+            }
             Relation::Schema | Relation::Role { .. } => {
                 Err(PgError::internal("a schema or role among the relations"))
             }
@@ -228,13 +227,18 @@ fn absent(
     let dropped = objects
         .oids()
         .filter_map(|oid| objects.history(oid).last())
-        .filter(|v| v.object.name == name.name && v.object.relation.name_kind() == chronos_catalog::NameKind::Relation)
+        .filter(|v| {
+            v.object.name == name.name
+                && v.object.relation.name_kind() == chronos_catalog::NameKind::Relation
+        })
         .filter_map(|v| v.period.to)
         .max();
     match dropped {
         Some(to) if at >= to => {
             let instant = chronos_sql_ext::instant::display(to);
-            error.hint(format!("It was dropped at {instant}; it can be read as of an earlier instant."))
+            error.hint(format!(
+                "It was dropped at {instant}; it can be read as of an earlier instant."
+            ))
         }
         _ => error,
     }

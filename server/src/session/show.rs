@@ -94,7 +94,9 @@ fn value_text(expr: &Expr) -> PgResult<Option<String>> {
             Value::DollarQuotedString(s) => s.value.clone(),
             Value::Number(n, _) => n.to_string(),
             Value::Boolean(b) => b.to_string(),
-            other => return Err(PgError::new("42601", format!("syntax error at or near \"{other}\""))),
+            other => {
+                return Err(PgError::new("42601", format!("syntax error at or near \"{other}\"")));
+            }
         },
         Expr::UnaryOp { op: UnaryOperator::Minus, expr } => {
             format!("-{}", value_text(expr)?.unwrap_or_default())

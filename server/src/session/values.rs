@@ -30,7 +30,11 @@ pub(super) fn from_text(ty: &SqlType, text: &str, zone: chrono_tz::Tz) -> PgResu
 ///
 /// # Errors
 /// Those of [`from_text`].
-pub(super) fn parse_array(ty: &SqlType, texts: &ArrayRef, zone: chrono_tz::Tz) -> PgResult<ArrayRef> {
+pub(super) fn parse_array(
+    ty: &SqlType,
+    texts: &ArrayRef,
+    zone: chrono_tz::Tz,
+) -> PgResult<ArrayRef> {
     let texts = cast(texts, &DataType::Utf8View)?;
     let strings: &StringViewArray = texts.as_string_view();
     let options = CastOptions { safe: false, ..CastOptions::default() };
@@ -66,12 +70,12 @@ pub(super) fn parse_array(ty: &SqlType, texts: &ArrayRef, zone: chrono_tz::Tz) -
                 .iter()
                 .map(|t| match t {
                     None => Ok(None),
-                    Some(t) => uuid::Uuid::parse_str(t.trim())
-                        .map(|u| Some(u.to_string()))
-                        .map_err(|_| {
+                    Some(t) => {
+                        uuid::Uuid::parse_str(t.trim()).map(|u| Some(u.to_string())).map_err(|_| {
                             let message = format!("invalid input syntax for type uuid: \"{t}\"");
                             PgError::new("22P02", message)
-                        }),
+                        })
+                    }
                 })
                 .collect::<PgResult<Vec<_>>>()?;
             Ok(Arc::new(StringViewArray::from_iter(parsed)))
@@ -79,11 +83,9 @@ pub(super) fn parse_array(ty: &SqlType, texts: &ArrayRef, zone: chrono_tz::Tz) -
         SqlType::Bytea | SqlType::Jsonb | SqlType::Array(_) => {
             Err(PgError::unsupported(format!("text as {}", crate::pgwire::types::name(ty))))
         }
-        SqlType::Json
-        | SqlType::Text
-        | SqlType::Varchar(_)
-        | SqlType::Char(_)
-        | SqlType::Name => Ok(texts),
+        SqlType::Json | SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Name => {
+            Ok(texts)
+        }
         _ => {
             let trimmed: ArrayRef =
                 Arc::new(StringViewArray::from_iter(strings.iter().map(|t| t.map(str::trim))));
@@ -107,7 +109,9 @@ fn input_error(ty: &SqlType, texts: &StringViewArray, cause: &PgError) -> PgErro
     if texts.len() == 1 && texts.is_valid(0) {
         let text = texts.value(0);
         let number = text.trim().parse::<f64>().is_ok();
-        if number && code == "22P02" && matches!(ty, SqlType::Int2 | SqlType::Int4 | SqlType::Int8)
+        if number
+            && code == "22P02"
+            && matches!(ty, SqlType::Int2 | SqlType::Int4 | SqlType::Int8)
             && !text.contains(['.', 'e', 'E'])
         {
             return PgError::new(

@@ -7,7 +7,6 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatc
 use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::TableProvider;
-use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
 use datafusion::sql::sqlparser::ast::{
     Expr, ObjectName, SelectItem, Statement, TableAlias, TableFactor, Value,
@@ -72,9 +71,11 @@ pub(super) fn nextval_argument(expr: &Expr) -> Option<String> {
     let datafusion::sql::sqlparser::ast::FunctionArguments::List(list) = &function.args else {
         return None;
     };
-    let [datafusion::sql::sqlparser::ast::FunctionArg::Unnamed(
-        datafusion::sql::sqlparser::ast::FunctionArgExpr::Expr(argument),
-    )] = list.args.as_slice()
+    let [
+        datafusion::sql::sqlparser::ast::FunctionArg::Unnamed(
+            datafusion::sql::sqlparser::ast::FunctionArgExpr::Expr(argument),
+        ),
+    ] = list.args.as_slice()
     else {
         return None;
     };
@@ -351,4 +352,3 @@ pub(super) fn failing_row(rows: &RecordBatch, row: usize) -> String {
         .collect();
     format!("Failing row contains ({}).", values.join(", "))
 }
-

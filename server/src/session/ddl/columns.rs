@@ -81,7 +81,8 @@ pub(super) fn column(def: &ColumnDef, id: u32) -> PgResult<NewColumn> {
         let given = option.name.as_ref().map(fold);
         match &option.option {
             ColumnOption::Null if new.column.not_null => {
-                let message = format!("conflicting NULL/NOT NULL declarations for column \"{name}\"");
+                let message =
+                    format!("conflicting NULL/NOT NULL declarations for column \"{name}\"");
                 return Err(PgError::new("42601", message));
             }
             ColumnOption::Null => {}
@@ -217,4 +218,3 @@ pub(super) fn resolve_kind(kind: &NewKind, columns: &[Column]) -> PgResult<Const
         NewKind::Check(expr, _) => ConstraintKind::Check(expr.to_string()),
     })
 }
-

@@ -1,9 +1,7 @@
 //! DROP and TRUNCATE. The history of what is dropped stays readable.
 
 use chronos_catalog::{Oid, Relation};
-use datafusion::sql::sqlparser::ast::{
-    CascadeOption, ObjectName, ObjectType, Statement, Truncate,
-};
+use datafusion::sql::sqlparser::ast::{CascadeOption, ObjectName, ObjectType, Statement, Truncate};
 
 use super::NameScope;
 use super::relations::view_reads;
@@ -68,12 +66,19 @@ impl Session {
     }
 
     /// The object to drop; `None` where IF EXISTS lets it be absent.
-    fn drop_target(&mut self, name: &ObjectName, kind: &str, if_exists: bool) -> PgResult<Option<Oid>> {
+    fn drop_target(
+        &mut self,
+        name: &ObjectName,
+        kind: &str,
+        if_exists: bool,
+    ) -> PgResult<Option<Oid>> {
         let scope = self.scope()?;
         if kind == "schema" {
             let name = single(name)?;
             if SYSTEM_SCHEMAS.contains(&name.as_str()) {
-                let message = format!("cannot drop schema {name} because it is required by the database system");
+                let message = format!(
+                    "cannot drop schema {name} because it is required by the database system"
+                );
                 return Err(PgError::new("2BP01", message));
             }
             let found = scope.lookup().schema(&name);
@@ -118,7 +123,12 @@ impl Session {
         if !others.is_empty() && !cascade {
             let describe = |oid: &Oid| {
                 scope.objects.get(*oid, scope.at).map(|o| {
-                    format!("{} {} depends on {kind} {}", relation_kind(&o.relation), o.name, object.name)
+                    format!(
+                        "{} {} depends on {kind} {}",
+                        relation_kind(&o.relation),
+                        o.name,
+                        object.name
+                    )
                 })
             };
             let detail: Vec<String> = others.iter().filter_map(describe).collect();
@@ -146,7 +156,10 @@ impl Session {
     }
 
     pub(super) async fn truncate(&mut self, truncate: &Truncate) -> PgResult<String> {
-        if matches!(truncate.identity, Some(datafusion::sql::sqlparser::ast::TruncateIdentityOption::Restart)) {
+        if matches!(
+            truncate.identity,
+            Some(datafusion::sql::sqlparser::ast::TruncateIdentityOption::Restart)
+        ) {
             return Err(PgError::unsupported("TRUNCATE … RESTART IDENTITY"));
         }
         let _: &Option<CascadeOption> = &truncate.cascade;
@@ -202,6 +215,7 @@ impl Session {
             let state = self.shared.engine.state().read();
             state.manifests.get(&table).is_some_and(|m| m.rows_written > 0)
         };
-        Ok(committed || self.shared.transaction.read().await.as_ref().is_some_and(|t| t.has_rows(table)))
+        Ok(committed
+            || self.shared.transaction.read().await.as_ref().is_some_and(|t| t.has_rows(table)))
     }
 }

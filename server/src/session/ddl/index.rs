@@ -62,9 +62,9 @@ impl Session {
             self.change(target.oid, Some(object)).await?;
             return Ok("CREATE INDEX".to_owned());
         }
-        let method = create.using.as_ref().map_or("btree".to_owned(), |m| m.to_string().to_lowercase());
-        let relation =
-            Relation::Index { table: target.oid, columns: ids, unique: false, method };
+        let method =
+            create.using.as_ref().map_or("btree".to_owned(), |m| m.to_string().to_lowercase());
+        let relation = Relation::Index { table: target.oid, columns: ids, unique: false, method };
         let owner = self.owner(&scope);
         self.change(oid, Some(object(&name, Some(namespace), owner, relation))).await?;
         Ok("CREATE INDEX".to_owned())

@@ -85,7 +85,10 @@ impl Session {
             columns.push((given.unwrap_or_else(|| field.name.clone()), field.ty.clone()));
         }
         if create.columns.len() > columns.len() {
-            return Err(PgError::new("42601", "CREATE VIEW specifies more column names than columns"));
+            return Err(PgError::new(
+                "42601",
+                "CREATE VIEW specifies more column names than columns",
+            ));
         }
         for (i, (column, _)) in columns.iter().enumerate() {
             if columns[..i].iter().any(|(c, _)| c == column) {

@@ -63,7 +63,8 @@ pub(super) fn relation(
     }
     let start = start.unwrap_or(if ascending { min } else { max });
     if start < min || start > max {
-        let message = format!("START value ({start}) must be between MINVALUE ({min}) and MAXVALUE ({max})");
+        let message =
+            format!("START value ({start}) must be between MINVALUE ({min}) and MAXVALUE ({max})");
         return Err(PgError::new("22023", message));
     }
     Ok(Relation::Sequence { start, increment, min, max, cycle, ty, owned_by })

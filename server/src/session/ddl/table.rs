@@ -14,9 +14,9 @@ use futures::StreamExt;
 use super::columns::{NewColumn, NewConstraint, NewKind};
 use super::{NameScope, columns, object};
 use crate::error::{PgError, PgResult};
+use crate::session::build;
 use crate::session::names::{fold, quote};
 use crate::session::session::Session;
-use crate::session::build;
 
 /// Storage parameters of PostgreSQL that change no answer.
 const IGNORED_OPTIONS: [&str; 4] =
@@ -72,7 +72,8 @@ impl Session {
         for (i, new) in news.iter().enumerate() {
             let Some(serial) = &new.serial else { continue };
             let column = &def.columns[i];
-            let sequence = free_name(&scope, namespace, &format!("{}_{}_seq", name.name, column.name));
+            let sequence =
+                free_name(&scope, namespace, &format!("{}_{}_seq", name.name, column.name));
             let oid = self.allocate_oid().await?;
             let owned_by = Some((table, column.id));
             let relation = super::sequence::relation(&serial.options, serial.ty.clone(), owned_by)?;
@@ -191,7 +192,8 @@ impl Session {
         let kind = columns::resolve_kind(&constraint.kind, &def.columns)?;
         match &constraint.kind {
             NewKind::PrimaryKey(_) if def.primary_key().is_some() => {
-                let message = format!("multiple primary keys for table \"{table}\" are not allowed");
+                let message =
+                    format!("multiple primary keys for table \"{table}\" are not allowed");
                 return Err(PgError::new("42P16", message));
             }
             NewKind::PrimaryKey(names) => {
