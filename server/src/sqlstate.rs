@@ -74,6 +74,7 @@ fn engine(error: &EngineError) -> PgError {
         EngineError::SequenceBounds { .. } => new("22003"),
         EngineError::InstantInFuture { .. } => new("22023"),
         EngineError::Shape { .. } => PgError::internal(message),
+        EngineError::Unsupported(_) => new("0A000"),
         EngineError::OutcomeUnknown { .. } => new("40003"),
         EngineError::ShuttingDown => new("57P01"),
         EngineError::Catalog(inner) => catalog(inner),

@@ -273,11 +273,6 @@ impl Transaction {
         self.replay_definitions();
     }
 
-    /// Whether it wrote rows to the table, whatever became of them.
-    pub fn has_rows(&self, table: Oid) -> bool {
-        self.work.overlay.table(table).is_some_and(|t| t.rows() > 0 || !t.segments().is_empty())
-    }
-
     /// Whether there is anything to commit.
     pub fn has_writes(&self) -> bool {
         !self.work.changes.is_empty() || !self.work.writes.is_empty()

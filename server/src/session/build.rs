@@ -33,10 +33,19 @@ pub(super) fn aliased(expr: Expr, name: &str) -> SelectItem {
 
 /// A table under an alias.
 pub(super) fn table(name: &str, alias: Option<TableAlias>) -> TableWithJoins {
+    let mut table = table_named(ObjectName(vec![ObjectNamePart::Identifier(ident(name))]));
+    if let TableFactor::Table { alias: slot, .. } = &mut table.relation {
+        *slot = alias;
+    }
+    table
+}
+
+/// A table.
+pub(super) fn table_named(name: ObjectName) -> TableWithJoins {
     TableWithJoins {
         relation: TableFactor::Table {
-            name: ObjectName(vec![ObjectNamePart::Identifier(ident(name))]),
-            alias,
+            name,
+            alias: None,
             args: None,
             with_hints: Vec::new(),
             version: None,

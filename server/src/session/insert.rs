@@ -362,7 +362,7 @@ fn untyped_columns(query: &Query, width: usize) -> Vec<bool> {
 }
 
 /// The places of the columns that an INSERT names; all of them where it names none.
-fn insert_places(target: &WriteTarget, insert: &Insert) -> PgResult<Vec<usize>> {
+pub(super) fn insert_places(target: &WriteTarget, insert: &Insert) -> PgResult<Vec<usize>> {
     if insert.columns.is_empty() {
         return Ok((0..target.def.columns.len()).collect());
     }

@@ -13,6 +13,7 @@ mod conflict;
 mod copy;
 mod cursor;
 mod ddl;
+mod describe_write;
 mod dml;
 mod explain;
 mod factory;

@@ -88,6 +88,28 @@ impl Session {
         }
     }
 
+    /// A session that works in the same transaction, on behalf of a statement that goes on
+    /// after `execute` returned.
+    pub(super) fn companion(&self) -> Session {
+        let settings = self.shared.settings.read().reported();
+        Session {
+            shared: Arc::clone(&self.shared),
+            runtime: Arc::clone(&self.runtime),
+            // Its statements neither begin nor end a transaction.
+            block: Block::Implicit,
+            failed: false,
+            savepoints: Vec::new(),
+            settings_before: None,
+            notices: Vec::new(),
+            states: StateCache::default(),
+            prepared: HashMap::new(),
+            cursors: HashMap::new(),
+            deallocated: Vec::new(),
+            cancel: self.cancel.clone(),
+            reported: settings,
+        }
+    }
+
     /// Tells the client something beside the answer.
     pub(super) fn notice(&mut self, notice: PgError) {
         self.notices.push(notice);

@@ -153,6 +153,23 @@ impl Session {
         self.project_where(rows, alias, items, None).await
     }
 
+    /// The columns that expressions over rows have.
+    pub(super) async fn project_fields(
+        &mut self,
+        rows: &RecordBatch,
+        alias: &str,
+        items: Vec<SelectItem>,
+    ) -> PgResult<Arc<[super::api::FieldDescription]>> {
+        let provider: Arc<dyn TableProvider> =
+            Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows.clone()]])?);
+        self.shared.scope.lock().overrides.insert(ROWS.to_owned(), provider);
+        let from = vec![build::table(ROWS, Some(build::alias(alias)))];
+        let query = build::select(items, from, None);
+        let planned = self.plan_described(&Statement::Query(Box::new(query)), &[]).await;
+        self.shared.scope.lock().overrides.remove(ROWS);
+        Ok(planned?.fields)
+    }
+
     pub(super) async fn project_where(
         &mut self,
         rows: &RecordBatch,
