@@ -80,9 +80,10 @@ pub struct TemporalInfo {
     pub time_column: Option<String>,
 }
 
-/// The columns that every table has beside its own: selectable by name, never in `SELECT *`.
-pub const HIDDEN_COLUMNS: [&str; 6] =
-    ["_system_from", "_system_to", "_ov", "_cv", "_segment", "_position"];
+/// The columns that tables have beside their own (`tableoid` only those of `pg_catalog`):
+/// selectable by name, never in `SELECT *`.
+pub const HIDDEN_COLUMNS: [&str; 7] =
+    ["_system_from", "_system_to", "_ov", "_cv", "_segment", "_position", "tableoid"];
 
 /// Whether a column of a table's provider is a hidden one.
 pub fn is_hidden(column: &str) -> bool {

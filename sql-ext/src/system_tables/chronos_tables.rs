@@ -85,8 +85,8 @@ pub(crate) fn schema_history(c: &SystemCatalog, rows: &mut Rows) {
                 ("object_oid", oid.into()),
                 ("object_kind", kind(&object.relation).into()),
                 ("definition", definition.into()),
-                ("_system_from", version.period.from.into()),
-                ("_system_to", version.period.to.filter(|to| *to <= c.at).into()),
+                ("system_from", version.period.from.into()),
+                ("system_to", version.period.to.filter(|to| *to <= c.at).into()),
             ]);
         }
     }
@@ -110,8 +110,8 @@ pub(crate) fn columns(c: &SystemCatalog, rows: &mut Rows) {
                     ("data_type", types::name_of(&column.ty).into()),
                     ("not_null", column.not_null.into()),
                     ("column_default", column.default.as_deref().into()),
-                    ("_system_from", version.period.from.into()),
-                    ("_system_to", version.period.to.filter(|to| *to <= c.at).into()),
+                    ("system_from", version.period.from.into()),
+                    ("system_to", version.period.to.filter(|to| *to <= c.at).into()),
                 ]);
             }
         }

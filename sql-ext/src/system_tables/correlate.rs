@@ -50,7 +50,10 @@ impl AnalyzerRule for CorrelatedSubqueries {
         }
         plan.transform_up_with_subqueries(|node| {
             let in_filter = matches!(node, LogicalPlan::Filter(_));
-            let schema_names = matches!(node, LogicalPlan::Projection(_));
+            let schema_names = matches!(
+                node,
+                LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) | LogicalPlan::Window(_)
+            );
             let rewritten = node.map_expressions(|expr| {
                 let name = schema_names.then(|| expr.qualified_name());
                 let result = expr.transform_up(|e| replace(e, in_filter))?;

@@ -16,6 +16,14 @@ const PAGE_BYTES: u64 = 8192;
 pub(crate) fn pg_class(c: &SystemCatalog, rows: &mut Rows) {
     let indexes = c.indexes();
     let indexed: std::collections::HashSet<Oid> = indexes.iter().map(|i| i.table.oid).collect();
+    let mut referenced = std::collections::HashSet::new();
+    for (_, def) in c.tables() {
+        for constraint in &def.constraints {
+            if let ConstraintKind::ForeignKey { table, .. } = &constraint.kind {
+                referenced.insert(*table);
+            }
+        }
+    }
     for rel in c.relations() {
         let kind = rel.kind();
         if kind == 'i' {
@@ -27,7 +35,8 @@ pub(crate) fn pg_class(c: &SystemCatalog, rows: &mut Rows) {
             d.constraints.iter().filter(|k| matches!(k.kind, ConstraintKind::Check(_))).count()
         });
         let foreign_keys = def.is_some_and(|d| {
-            d.constraints.iter().any(|k| matches!(k.kind, ConstraintKind::ForeignKey { .. }))
+            referenced.contains(&rel.oid)
+                || d.constraints.iter().any(|k| matches!(k.kind, ConstraintKind::ForeignKey { .. }))
         });
         let natts = if kind == 'S' { 3 } else { rel.columns().len() };
         let options: Vec<String> = def

@@ -45,6 +45,25 @@ const OVER_TEXT: &[&str] = &[
     "upper",
 ];
 
+/// Columns of system tables whose identifiers of functions are printed as names.
+const PROCEDURES: &[&str] = &[
+    "amhandler",
+    "oprcode",
+    "oprjoin",
+    "oprrest",
+    "typanalyze",
+    "typinput",
+    "typmodin",
+    "typmodout",
+    "typoutput",
+    "typreceive",
+    "typsend",
+    "typsubscript",
+];
+
+/// Columns of system tables of types `int2vector` and `oidvector`, which print with blanks.
+const VECTORS: &[&str] = &["indclass", "indcollation", "indkey", "indoption", "proargtypes"];
+
 /// Columns of system tables that are arrays of identifiers or numbers, which queries compare with
 /// literals such as `'{0}'`.
 const OID_ARRAYS: &[&str] = &["polroles", "conkey", "confkey", "indkey"];
@@ -178,6 +197,25 @@ fn rewrite_expr(expr: &mut Expr) {
             }
         }
         Expr::Cast { .. } => rewrite_cast(expr),
+        Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
+            if let Some(Value::SingleQuotedString(escape)) =
+                escape_char.as_ref().map(|v| v.value.clone())
+            {
+                *escape_char = None;
+                escape_by_backslash(pattern, &escape);
+            }
+        }
+        Expr::Case { conditions, else_result, .. } => {
+            let lists = conditions
+                .iter()
+                .any(|w| called(&w.result).is_some_and(|(name, _)| name == "acldefault"));
+            if let Some(result) = else_result
+                && lists
+                && let Some(items) = array_literal(result, None)
+            {
+                **result = items;
+            }
+        }
         Expr::CompoundFieldAccess { root, access_chain } => {
             // `(f(x)).n` and `(t.c).n`: a field of a composite value.
             if let (Expr::Nested(inner), [AccessExpr::Dot(Expr::Identifier(field))]) =
@@ -185,6 +223,21 @@ fn rewrite_expr(expr: &mut Expr) {
             {
                 let name = Expr::Value(Value::SingleQuotedString(field.value.clone()).into());
                 *expr = call("get_field", vec![take(inner), name]);
+            } else if let (
+                Expr::Identifier(column),
+                [AccessExpr::Subscript(Subscript::Index { index })],
+            ) = (root.as_ref(), access_chain.as_slice())
+                && column.value == "typname"
+            {
+                // The bytes of a name count from 0.
+                let one = || Expr::Value(Value::Number("1".into(), false).into());
+                let start = Expr::BinaryOp {
+                    left: Box::new(index.clone()),
+                    op: BinaryOperator::Plus,
+                    right: Box::new(one()),
+                };
+                let column = column.clone();
+                *expr = call("substr", vec![Expr::Identifier(column), start, one()]);
             } else if let [AccessExpr::Subscript(Subscript::Index { .. })] = access_chain.as_slice()
                 && let Expr::Nested(inner) = root.as_mut()
                 && matches!(inner.as_ref(), Expr::Function(_))
@@ -208,6 +261,17 @@ fn rewrite_expr(expr: &mut Expr) {
                 let query = std::mem::replace(query, Box::new(empty_query()));
                 *expr = array_of(*query);
                 return;
+            }
+            if name == "coalesce"
+                && let FunctionArguments::List(list) = &mut f.args
+                && let [
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(column)),
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(literal)),
+                ] = list.args.as_mut_slice()
+                && last_identifier(column).is_some_and(|c| matches!(c, "fnames" | "ftypes"))
+                && let Some(items) = array_literal(literal, None)
+            {
+                *literal = items;
             }
             if OVER_TEXT.contains(&name.as_str())
                 && let FunctionArguments::List(list) = &mut f.args
@@ -392,6 +456,34 @@ fn array_literal(expr: &Expr, element: Option<&DataType>) -> Option<Expr> {
         return None;
     }
     Some(Expr::Array(Array { elem, named: true }))
+}
+
+/// The column that an expression names.
+fn last_identifier(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Identifier(name) => Some(&name.value),
+        Expr::CompoundIdentifier(parts) => parts.last().map(|name| name.value.as_str()),
+        _ => None,
+    }
+}
+
+/// Makes a LIKE pattern of another escape character one of the backslash.
+fn escape_by_backslash(pattern: &mut Box<Expr>, escape: &str) {
+    const BACKSLASH: &str = "\\";
+    // Stands for an escaped escape character meanwhile.
+    const MARK: &str = "\u{1}";
+    if escape == BACKSLASH {
+        return;
+    }
+    let text = |t: &str| Expr::Value(Value::SingleQuotedString(t.to_owned()).into());
+    let replace = |e: Expr, from: &str, to: &str| call("replace", vec![e, text(from), text(to)]);
+    let mut escaped = replace(take(pattern), BACKSLASH, "\\\\");
+    if !escape.is_empty() {
+        escaped = replace(escaped, &escape.repeat(2), MARK);
+        escaped = replace(escaped, escape, BACKSLASH);
+        escaped = replace(escaped, MARK, escape);
+    }
+    **pattern = escaped;
 }
 
 /// Turns `'{0}'` beside an array column of the catalog into an array.
@@ -600,6 +692,12 @@ fn rewrite_factor(factor: &mut TableFactor) {
     };
     let Some((name, args)) = called(&function) else { return };
     let name = name.to_owned();
+    if name == "pg_options_to_table"
+        && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(options))] = args
+    {
+        *factor = options_table(options.clone(), alias);
+        return;
+    }
     let series = name == "generate_series" && !with_ordinality && args.iter().all(is_literal);
     let known = SETS.contains(&name.as_str()) || name == "unnest";
     if !known || series {
@@ -645,6 +743,40 @@ fn rewrite_factor(factor: &mut TableFactor) {
     };
 }
 
+/// `pg_options_to_table(options)`: names and values of texts like `name=value`.
+fn options_table(options: Expr, alias: Option<TableAlias>) -> TableFactor {
+    let option = || Expr::Identifier(Ident::new("_option"));
+    let text = |t: &str| Expr::Value(Value::SingleQuotedString(t.to_owned()).into());
+    let number = |n: &str| Expr::Value(Value::Number(n.to_owned(), false).into());
+    let value_start = Expr::BinaryOp {
+        left: Box::new(call("strpos", vec![option(), text("=")])),
+        op: BinaryOperator::Plus,
+        right: Box::new(number("1")),
+    };
+    let derived = |query: Query, alias: TableAlias| TableFactor::Derived {
+        lateral: true,
+        subquery: Box::new(query),
+        alias: Some(alias),
+        sample: None,
+    };
+    let named = |name: &str| TableAlias {
+        explicit: true,
+        name: Ident::new(name),
+        columns: Vec::new(),
+        at: None,
+    };
+    let item = |expr: Expr, name: &str| SelectItem::ExprWithAlias { expr, alias: Ident::new(name) };
+    let inner = select_from(vec![item(call("unnest", vec![options]), "_option")], Vec::new());
+    let outer = select_from(
+        vec![
+            item(call("split_part", vec![option(), text("="), number("1")]), "option_name"),
+            item(call("substr", vec![option(), value_start]), "option_value"),
+        ],
+        vec![derived(inner, named("_options"))],
+    );
+    derived(outer, alias.unwrap_or_else(|| named("pg_options_to_table")))
+}
+
 fn is_literal(arg: &FunctionArg) -> bool {
     matches!(
         arg,
@@ -686,7 +818,16 @@ fn print_in_body(body: &mut SetExpr) {
             if let GroupByExpr::Expressions(group, _) = &mut select.group_by {
                 group.iter_mut().for_each(reg_to_text);
             }
+            let of_catalog = select.from.iter().any(|f| match &f.relation {
+                TableFactor::Table { name, .. } => {
+                    system_name(name).is_some_and(|n| n.value.starts_with("pg_"))
+                }
+                _ => false,
+            });
             for item in &mut select.projection {
+                if of_catalog {
+                    print_internal(item);
+                }
                 match item {
                     SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
                         print_in_expr(expr);
@@ -700,6 +841,37 @@ fn print_in_body(body: &mut SetExpr) {
             print_in_body(right);
         }
         SetExpr::Query(query) => print_in_body(&mut query.body),
+        _ => {}
+    }
+}
+
+/// A column of type `regproc` as its function's name, one of a vector type with blanks; under
+/// its own name.
+fn print_internal(item: &mut SelectItem) {
+    let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else {
+        return;
+    };
+    let name = match expr {
+        Expr::Identifier(name) => name.clone(),
+        Expr::CompoundIdentifier(parts) => match parts.last() {
+            Some(name) => name.clone(),
+            None => return,
+        },
+        _ => return,
+    };
+    let text = if PROCEDURES.contains(&name.value.as_str()) {
+        call("regproc_text", vec![take(expr)])
+    } else if VECTORS.contains(&name.value.as_str()) {
+        let blank = Expr::Value(Value::SingleQuotedString(" ".to_owned()).into());
+        call("array_to_string", vec![take(expr), blank])
+    } else {
+        return;
+    };
+    match item {
+        SelectItem::UnnamedExpr(_) => {
+            *item = SelectItem::ExprWithAlias { expr: text, alias: name };
+        }
+        SelectItem::ExprWithAlias { expr, .. } => *expr = text,
         _ => {}
     }
 }

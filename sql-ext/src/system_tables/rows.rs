@@ -147,6 +147,12 @@ impl Rows {
     pub fn finish(self) -> Result<RecordBatch> {
         let mut columns = Vec::with_capacity(self.shape.columns.len());
         for (i, field) in self.shape.schema.fields().iter().enumerate() {
+            if i == self.shape.columns.len() {
+                // The hidden column.
+                let oid = Cell::Int(self.shape.oid.into());
+                columns.push(array(field, &vec![&oid; self.rows.len()])?);
+                continue;
+            }
             let cells: Vec<&Cell> =
                 self.rows.iter().map(|r| r.get(i).unwrap_or(&Cell::Null)).collect();
             columns.push(array(field, &cells)?);

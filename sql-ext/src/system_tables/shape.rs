@@ -8,6 +8,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use chronos_catalog::SqlType;
 use chronos_catalog::schema::SQL_TYPE_KEY;
 
+/// The hidden column of the tables (not the views) that names the table itself.
+pub(crate) const TABLE_OID: &str = "tableoid";
+
 /// One column of a system table.
 #[derive(Clone, Debug)]
 pub(crate) struct SystemColumn {
@@ -68,7 +71,10 @@ fn parse_line(line: &'static str) -> Option<Shape> {
             Some(SystemColumn { name, type_name, ty: sql_type(type_name), not_null })
         })
         .collect();
-    let fields: Vec<Field> = columns.iter().map(arrow_field).collect();
+    let mut fields: Vec<Field> = columns.iter().map(arrow_field).collect();
+    if kind == 'r' {
+        fields.push(SqlType::Oid.field(TABLE_OID, false));
+    }
     Some(Shape { namespace, name, oid, kind, columns, schema: Arc::new(Schema::new(fields)) })
 }
 

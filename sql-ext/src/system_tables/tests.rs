@@ -43,15 +43,15 @@ impl SystemSession for Fixture {
         "PostgreSQL 15.8 (Chronos)".into()
     }
     fn settings(&self) -> Vec<Setting> {
-        vec![Setting {
-            name: "work_mem".into(),
-            value: "4096".into(),
-            default: "4096".into(),
-            kind: "integer",
+        let setting = |name: &str, value: &str| Setting {
+            name: name.into(),
+            value: value.into(),
+            default: value.into(),
+            kind: "string",
             context: "user",
-            unit: Some("kB"),
             ..Setting::default()
-        }]
+        };
+        vec![setting("default_table_access_method", "heap"), setting("work_mem", "4096")]
     }
     fn table_size(&self, _table: Oid) -> TableSize {
         TableSize { live_rows: 3, table_bytes: 8192, ..TableSize::default() }
@@ -111,6 +111,9 @@ fn sequence(owned_by: Option<(u32, u32)>, ty: SqlType, max: i64) -> Relation {
 
 fn objects() -> Objects {
     let mut objects = (*State::default().objects).clone();
+    let mut superuser = (**objects.get(Oid::SUPERUSER, CommitTs(1)).expect("it exists")).clone();
+    superuser.name = "postgres".into();
+    objects.put(Oid::SUPERUSER, superuser, CommitTs(2));
     let mut put = |oid: u32, object: Object| objects.put(Oid(oid), object, CommitTs(10));
     let text_list = SqlType::Array(Box::new(SqlType::Text));
     let mut sensors = object(
@@ -318,12 +321,27 @@ fn statements(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-async fn failures(text: &str) -> Vec<String> {
+async fn all_run(text: &str, name: &str) {
+    let failures = failures(text, name).await;
+    assert!(failures.is_empty(), "{} fail:\n\n{}", failures.len(), failures.join("\n\n"));
+}
+
+async fn failures(text: &str, name: &str) -> Vec<String> {
     let context = context_at(20);
     let mut failures = Vec::new();
     let mut answers = String::new();
     for (command, sql) in statements(text) {
+        let (sql, expected) = match sql.split_once("\n-- rows: ") {
+            Some((sql, rest)) => (
+                sql.to_owned(),
+                Some(rest.lines().skip(1).map(|l| l[4..].to_owned()).collect::<Vec<_>>()),
+            ),
+            None => (sql, None),
+        };
         match ask(&context, &sql).await {
+            Ok(rows) if expected.as_ref().is_some_and(|e| *e != rows) => {
+                failures.push(format!("{command}: answers {rows:?}, not {expected:?}\n{sql}"));
+            }
             Ok(rows) => answers += &format!("### {command}\n{sql}\n=> {}\n\n", rows.join("\n=> ")),
             Err(e) => {
                 let message: String = e.to_string().chars().take(300).collect();
@@ -332,13 +350,58 @@ async fn failures(text: &str) -> Vec<String> {
         }
     }
     if let Ok(path) = std::env::var("CHRONOS_ANSWERS") {
-        let _ = std::fs::write(path, answers);
+        let _ = std::fs::write(format!("{path}.{name}"), answers);
     }
     failures
 }
 
 #[tokio::test]
 async fn every_statement_of_psql_15_runs() {
-    let failures = failures(include_str!("data/psql15.sql")).await;
-    assert!(failures.is_empty(), "{} fail:\n\n{}", failures.len(), failures.join("\n\n"));
+    all_run(include_str!("data/psql15.sql"), "psql").await;
+}
+
+#[tokio::test]
+async fn every_statement_of_psql_15_completion_runs() {
+    all_run(include_str!("data/completion15.sql"), "completion").await;
+}
+
+#[tokio::test]
+async fn every_statement_of_client_libraries_runs() {
+    all_run(include_str!("data/clients.sql"), "clients").await;
+}
+
+#[tokio::test]
+async fn every_statement_of_pg_dump_15_runs() {
+    all_run(include_str!("data/pg_dump15.sql"), "pg_dump").await;
+}
+
+#[tokio::test]
+async fn the_catalog_is_read_as_of_its_instant() {
+    let sql = "SELECT count(*) FROM pg_class WHERE relname = 'sensors'";
+    assert_eq!(ask(&context_at(9), sql).await.expect("it runs"), ["0"]);
+    assert_eq!(ask(&context_at(10), sql).await.expect("it runs"), ["1"]);
+}
+
+#[tokio::test]
+async fn a_correlated_subquery_of_two_rows_is_an_error() {
+    let sql = "SELECT (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = c.oid) FROM pg_class c \
+               WHERE c.relname = 'sensors'";
+    let error = ask(&context_at(20), sql).await.expect_err("sensors has seven columns");
+    assert_eq!(crate::Error::find(&error).map(crate::Error::sqlstate), Some("21000"));
+}
+
+#[tokio::test]
+async fn a_name_of_nothing_is_no_regclass() {
+    let error = ask(&context_at(20), "SELECT 'nosuch'::regclass").await.expect_err("no such table");
+    assert_eq!(crate::Error::find(&error).map(crate::Error::sqlstate), Some("42P01"));
+}
+
+#[tokio::test]
+async fn reg_types_go_both_ways() {
+    let context = context_at(20);
+    let sql = "SELECT 'sensors'::regclass, 'sensors'::regclass::oid, 16420::regclass::text, \
+               'int4'::regtype, 'app'::regnamespace, c.relname FROM pg_class c \
+               WHERE c.oid = 'sensors'::regclass";
+    let rows = ask(&context, sql).await.expect("it runs");
+    assert_eq!(rows, ["sensors|16389|app.users|integer|app|sensors"]);
 }

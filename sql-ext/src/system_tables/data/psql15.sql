@@ -14,6 +14,11 @@ WHERE c.relkind IN ('r','p','v','m','S','f','')
       AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 1,2;
+-- rows: 4
+--> public|counter|sequence|postgres
+--> public|hot|view|postgres
+--> public|readings|table|postgres
+--> public|sensors|table|postgres
 
 -- \dt
 SELECT n.nspname as "Schema",
@@ -29,6 +34,9 @@ WHERE c.relkind IN ('r','p','')
       AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 1,2;
+-- rows: 2
+--> public|readings|table|postgres
+--> public|sensors|table|postgres
 
 -- \dn
 SELECT n.nspname AS "Name",
@@ -62,6 +70,8 @@ SELECT r.rolname, r.rolsuper, r.rolinherit,
 FROM pg_catalog.pg_roles r
 WHERE r.rolname !~ '^pg_'
 ORDER BY 1;
+-- rows: 1
+--> postgres|t|t|t|t|t|-1||{}|t|t
 
 -- \dv
 SELECT n.nspname as "Schema",
@@ -76,6 +86,8 @@ WHERE c.relkind IN ('v','')
       AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 1,2;
+-- rows: 1
+--> public|hot|view|postgres
 
 -- \di
 SELECT n.nspname as "Schema",
@@ -94,6 +106,11 @@ WHERE c.relkind IN ('i','I','')
       AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 1,2;
+-- rows: 4
+--> public|readings_at|index|postgres|readings
+--> public|readings_pkey|index|postgres|readings
+--> public|sensors_name|index|postgres|sensors
+--> public|sensors_pkey|index|postgres|sensors
 
 -- \ds
 SELECT n.nspname as "Schema",
@@ -108,6 +125,8 @@ WHERE c.relkind IN ('S','')
       AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 1,2;
+-- rows: 1
+--> public|counter|sequence|postgres
 
 -- \df
 SELECT n.nspname as "Schema",
@@ -126,6 +145,7 @@ WHERE pg_catalog.pg_function_is_visible(p.oid)
       AND n.nspname <> 'pg_catalog'
       AND n.nspname <> 'information_schema'
 ORDER BY 1, 2, 4;
+-- rows: 0
 
 -- \dT
 SELECT n.nspname as "Schema",
@@ -139,6 +159,7 @@ WHERE (t.typrelid = 0 OR (SELECT c.relkind = 'c' FROM pg_catalog.pg_class c WHER
       AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_type_is_visible(t.oid)
 ORDER BY 1, 2;
+-- rows: 0
 
 -- \d sensors
 SELECT c.oid,
@@ -149,6 +170,8 @@ FROM pg_catalog.pg_class c
 WHERE c.relname OPERATOR(pg_catalog.~) '^(sensors)$' COLLATE pg_catalog.default
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 2, 3;
+-- rows: 1
+--> 16389|public|sensors
 
 -- \d sensors
 SELECT c.relchecks, c.relkind, c.relhasindex, c.relhasrules, c.relhastriggers, c.relrowsecurity, c.relforcerowsecurity, false AS relhasoids, c.relispartition, '', c.reltablespace, CASE WHEN c.reloftype = 0 THEN '' ELSE c.reloftype::pg_catalog.regtype::pg_catalog.text END, c.relpersistence, c.relreplident, am.amname
@@ -156,6 +179,8 @@ FROM pg_catalog.pg_class c
  LEFT JOIN pg_catalog.pg_class tc ON (c.reltoastrelid = tc.oid)
 LEFT JOIN pg_catalog.pg_am am ON (c.relam = am.oid)
 WHERE c.oid = '16389';
+-- rows: 1
+--> 0|r|t|f|t|f|f|f|f||0||p|d|heap
 
 -- \d sensors
 SELECT a.attname,
@@ -171,6 +196,14 @@ SELECT a.attname,
 FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = '16389' AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum;
+-- rows: 7
+--> id|integer||t|||
+--> name|text|'x'::text|t|||
+--> location|character varying(20)||f|||
+--> active|boolean|true|f|||
+--> score|numeric(10,2)||f|||
+--> tags|text[]||f|||
+--> added|timestamp with time zone|now()|f|||
 
 -- \d sensors
 SELECT c2.relname, i.indisprimary, i.indisunique, i.indisclustered, i.indisvalid, pg_catalog.pg_get_indexdef(i.indexrelid, 0, true),
@@ -179,6 +212,9 @@ FROM pg_catalog.pg_class c, pg_catalog.pg_class c2, pg_catalog.pg_index i
   LEFT JOIN pg_catalog.pg_constraint con ON (conrelid = i.indrelid AND conindid = i.indexrelid AND contype IN ('p','u','x'))
 WHERE c.oid = '16389' AND c.oid = i.indrelid AND i.indexrelid = c2.oid
 ORDER BY i.indisprimary DESC, c2.relname;
+-- rows: 2
+--> sensors_pkey|t|t|f|t|CREATE UNIQUE INDEX sensors_pkey ON sensors USING btree (id)|PRIMARY KEY (id)|p|f|f|f|0
+--> sensors_name|f|t|f|t|CREATE UNIQUE INDEX sensors_name ON sensors USING btree (name)|||||f|0
 
 -- \d sensors
 SELECT true as sametable, conname,
@@ -188,6 +224,7 @@ FROM pg_catalog.pg_constraint r
 WHERE r.conrelid = '16389' AND r.contype = 'f'
      AND conparentid = 0
 ORDER BY conname;
+-- rows: 0
 
 -- \d sensors
 SELECT conname, conrelid::pg_catalog.regclass AS ontable,
@@ -197,6 +234,8 @@ SELECT conname, conrelid::pg_catalog.regclass AS ontable,
                      UNION ALL VALUES ('16389'::pg_catalog.regclass))
        AND contype = 'f' AND conparentid = 0
 ORDER BY conname;
+-- rows: 1
+--> readings_sensor_fkey|readings|FOREIGN KEY (sensor) REFERENCES sensors(id)
 
 -- \d sensors
 SELECT pol.polname, pol.polpermissive,
@@ -211,6 +250,7 @@ SELECT pol.polname, pol.polpermissive,
     END AS cmd
 FROM pg_catalog.pg_policy pol
 WHERE pol.polrelid = '16389' ORDER BY 1;
+-- rows: 0
 
 -- \d sensors
 SELECT oid, stxrelid::pg_catalog.regclass, stxnamespace::pg_catalog.regnamespace::pg_catalog.text AS nsp, stxname,
@@ -222,6 +262,7 @@ stxstattarget
 FROM pg_catalog.pg_statistic_ext
 WHERE stxrelid = '16389'
 ORDER BY nsp, stxname;
+-- rows: 0
 
 -- \d sensors
 SELECT pubname
@@ -250,6 +291,7 @@ SELECT pubname
 FROM pg_catalog.pg_publication p
 WHERE p.puballtables AND pg_catalog.pg_relation_is_publishable('16389')
 ORDER BY 1;
+-- rows: 0
 
 -- \d sensors
 SELECT t.tgname, pg_catalog.pg_get_triggerdef(t.oid, true), t.tgenabled, t.tgisinternal,
@@ -264,6 +306,7 @@ SELECT t.tgname, pg_catalog.pg_get_triggerdef(t.oid, true), t.tgenabled, t.tgisi
 FROM pg_catalog.pg_trigger t
 WHERE t.tgrelid = '16389' AND (NOT t.tgisinternal OR (t.tgisinternal AND t.tgenabled = 'D'))
 ORDER BY 1;
+-- rows: 0
 
 -- \d sensors
 SELECT c.oid::pg_catalog.regclass
@@ -271,12 +314,14 @@ FROM pg_catalog.pg_class c, pg_catalog.pg_inherits i
 WHERE c.oid = i.inhparent AND i.inhrelid = '16389'
   AND c.relkind != 'p' AND c.relkind != 'I'
 ORDER BY inhseqno;
+-- rows: 0
 
 -- \d sensors
 SELECT c.oid::pg_catalog.regclass, c.relkind, inhdetachpending, pg_catalog.pg_get_expr(c.relpartbound, c.oid)
 FROM pg_catalog.pg_class c, pg_catalog.pg_inherits i
 WHERE c.oid = i.inhrelid AND i.inhparent = '16389'
 ORDER BY pg_catalog.pg_get_expr(c.relpartbound, c.oid) = 'DEFAULT', c.oid::pg_catalog.regclass::pg_catalog.text;
+-- rows: 0
 
 -- \d readings
 SELECT c.oid,
@@ -287,12 +332,16 @@ FROM pg_catalog.pg_class c
 WHERE c.relname OPERATOR(pg_catalog.~) '^(readings)$' COLLATE pg_catalog.default
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 2, 3;
+-- rows: 1
+--> 16399|public|readings
 
 -- \d readings
 SELECT r.conname, pg_catalog.pg_get_constraintdef(r.oid, true)
 FROM pg_catalog.pg_constraint r
 WHERE r.conrelid = '16399' AND r.contype = 'c'
 ORDER BY 1;
+-- rows: 1
+--> positive|CHECK (value > 0::double precision)
 
 -- \d+ sensors
 SELECT c.relchecks, c.relkind, c.relhasindex, c.relhasrules, c.relhastriggers, c.relrowsecurity, c.relforcerowsecurity, false AS relhasoids, c.relispartition, pg_catalog.array_to_string(c.reloptions || array(select 'toast.' || x from pg_catalog.unnest(tc.reloptions) x), ', ')
@@ -301,6 +350,8 @@ FROM pg_catalog.pg_class c
  LEFT JOIN pg_catalog.pg_class tc ON (c.reltoastrelid = tc.oid)
 LEFT JOIN pg_catalog.pg_am am ON (c.relam = am.oid)
 WHERE c.oid = '16389';
+-- rows: 1
+--> 0|r|t|f|t|f|f|f|f||0||p|d|heap
 
 -- \d+ sensors
 SELECT a.attname,
@@ -320,6 +371,14 @@ SELECT a.attname,
 FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = '16389' AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum;
+-- rows: 7
+--> id|integer||t||||p|||
+--> name|text|'x'::text|t||||x|||Its name
+--> location|character varying(20)||f||||x|||
+--> active|boolean|true|f||||p|||
+--> score|numeric(10,2)||f||||m|||
+--> tags|text[]||f||||x|||
+--> added|timestamp with time zone|now()|f||||p|||
 
 -- \d hot
 SELECT c.oid,
@@ -330,6 +389,8 @@ FROM pg_catalog.pg_class c
 WHERE c.relname OPERATOR(pg_catalog.~) '^(hot)$' COLLATE pg_catalog.default
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 2, 3;
+-- rows: 1
+--> 16412|public|hot
 
 -- \d+ hot
 SELECT a.attname,
@@ -347,6 +408,9 @@ SELECT a.attname,
 FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = '16412' AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum;
+-- rows: 2
+--> id|integer||f||||p|
+--> name|text||f||||x|
 
 -- \d+ hot
 SELECT pg_catalog.pg_get_viewdef('16412'::pg_catalog.oid, true);
@@ -355,6 +419,7 @@ SELECT pg_catalog.pg_get_viewdef('16412'::pg_catalog.oid, true);
 SELECT r.rulename, trim(trailing ';' from pg_catalog.pg_get_ruledef(r.oid, true))
 FROM pg_catalog.pg_rewrite r
 WHERE r.ev_class = '16412' AND r.rulename != '_RETURN' ORDER BY 1;
+-- rows: 0
 
 -- \d counter
 SELECT c.oid,
@@ -365,6 +430,8 @@ FROM pg_catalog.pg_class c
 WHERE c.relname OPERATOR(pg_catalog.~) '^(counter)$' COLLATE pg_catalog.default
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 2, 3;
+-- rows: 1
+--> 16416|public|counter
 
 -- \d counter
 SELECT pg_catalog.format_type(seqtypid, NULL) AS "Type",
@@ -376,6 +443,8 @@ SELECT pg_catalog.format_type(seqtypid, NULL) AS "Type",
        seqcache AS "Cache"
 FROM pg_catalog.pg_sequence
 WHERE seqrelid = '16416';
+-- rows: 1
+--> bigint|1|1|9223372036854775807|1|no|1
 
 -- \d counter
 SELECT pg_catalog.quote_ident(nspname) || '.' ||
@@ -392,6 +461,7 @@ WHERE d.classid='pg_catalog.pg_class'::pg_catalog.regclass
  AND d.refclassid='pg_catalog.pg_class'::pg_catalog.regclass
  AND d.objid='16416'
  AND d.deptype IN ('a', 'i');
+-- rows: 0
 
 -- \d sensors_pkey
 SELECT c.oid,
@@ -402,6 +472,8 @@ FROM pg_catalog.pg_class c
 WHERE c.relname OPERATOR(pg_catalog.~) '^(sensors_pkey)$' COLLATE pg_catalog.default
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 2, 3;
+-- rows: 1
+--> 16397|public|sensors_pkey
 
 -- \d sensors_pkey
 SELECT a.attname,
@@ -411,6 +483,8 @@ SELECT a.attname,
 FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = '16397' AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum;
+-- rows: 1
+--> id|integer|yes|id
 
 -- \d sensors_pkey
 SELECT i.indisunique, i.indisprimary, i.indisclustered, i.indisvalid,
@@ -422,6 +496,8 @@ i.indnullsnotdistinct,
 FROM pg_catalog.pg_index i, pg_catalog.pg_class c, pg_catalog.pg_class c2, pg_catalog.pg_am a
 WHERE i.indexrelid = c.oid AND c.oid = '16397' AND c.relam = a.oid
 AND i.indrelid = c2.oid;
+-- rows: 1
+--> t|t|f|t|f|f|f|f|btree|sensors|
 
 -- \d readings_at
 SELECT c.oid,
@@ -432,6 +508,8 @@ FROM pg_catalog.pg_class c
 WHERE c.relname OPERATOR(pg_catalog.~) '^(readings_at)$' COLLATE pg_catalog.default
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 2, 3;
+-- rows: 1
+--> 16411|public|readings_at
 
 -- \d+
 SELECT n.nspname as "Schema",
@@ -492,6 +570,11 @@ WHERE c.relkind IN ('i','I','')
       AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 1,2;
+-- rows: 4
+--> public|readings_at|index|postgres|readings|permanent|btree|8192 bytes|
+--> public|readings_pkey|index|postgres|readings|permanent|btree|8192 bytes|
+--> public|sensors_name|index|postgres|sensors|permanent|btree|8192 bytes|
+--> public|sensors_pkey|index|postgres|sensors|permanent|btree|8192 bytes|
 
 -- \dn+
 SELECT n.nspname AS "Name",
@@ -535,6 +618,8 @@ SELECT r.rolname, r.rolsuper, r.rolinherit,
 FROM pg_catalog.pg_roles r
 WHERE r.rolname !~ '^pg_'
 ORDER BY 1;
+-- rows: 1
+--> postgres|t|t|t|t|t|-1||{}||t|t
 
 -- \df+ now
 SELECT n.nspname as "Schema",
@@ -586,6 +671,8 @@ FROM pg_catalog.pg_proc p
 WHERE p.proname OPERATOR(pg_catalog.~) '^(now)$' COLLATE pg_catalog.default
   AND pg_catalog.pg_function_is_visible(p.oid)
 ORDER BY 1, 2, 4;
+-- rows: 1
+--> pg_catalog|now|timestamp with time zone||func
 
 -- \dT+
 SELECT n.nspname as "Schema",
@@ -617,6 +704,7 @@ WHERE (t.typrelid = 0 OR (SELECT c.relkind = 'c' FROM pg_catalog.pg_class c WHER
       AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_type_is_visible(t.oid)
 ORDER BY 1, 2;
+-- rows: 0
 
 -- \dp
 SELECT n.nspname as "Schema",
@@ -717,6 +805,7 @@ SELECT pg_catalog.pg_get_userbyid(d.defaclrole) AS "Owner",
 FROM pg_catalog.pg_default_acl d
      LEFT JOIN pg_catalog.pg_namespace n ON n.oid = d.defaclnamespace
 ORDER BY 1, 2, 3;
+-- rows: 0
 
 -- \dx
 SELECT e.extname AS "Name", e.extversion AS "Version", n.nspname AS "Schema", c.description AS "Description"
@@ -729,6 +818,9 @@ SELECT spcname AS "Name",
   pg_catalog.pg_tablespace_location(oid) AS "Location"
 FROM pg_catalog.pg_tablespace
 ORDER BY 1;
+-- rows: 2
+--> pg_default|postgres|
+--> pg_global|postgres|
 
 -- \dD
 SELECT n.nspname as "Schema",
@@ -748,6 +840,7 @@ WHERE t.typtype = 'd'
       AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_type_is_visible(t.oid)
 ORDER BY 1, 2;
+-- rows: 0
 
 -- \dc
 SELECT n.nspname AS "Schema",
@@ -763,6 +856,7 @@ WHERE true
   AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_conversion_is_visible(c.oid)
 ORDER BY 1, 2;
+-- rows: 0
 
 -- \dC
 SELECT pg_catalog.format_type(castsource, NULL) AS "Source type",
@@ -804,6 +898,7 @@ WHERE n.nspname <> 'pg_catalog'
       AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_operator_is_visible(o.oid)
 ORDER BY 1, 2, 3, 4;
+-- rows: 0
 
 -- \dO
 SELECT n.nspname AS "Schema",
@@ -820,6 +915,7 @@ WHERE n.oid = c.collnamespace
       AND c.collencoding IN (-1, pg_catalog.pg_char_to_encoding(pg_catalog.getdatabaseencoding()))
   AND pg_catalog.pg_collation_is_visible(c.oid)
 ORDER BY 1, 2;
+-- rows: 0
 
 -- \da
 SELECT n.nspname as "Schema",
@@ -837,12 +933,21 @@ WHERE p.prokind = 'a'
       AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_function_is_visible(p.oid)
 ORDER BY 1, 2, 4;
+-- rows: 0
 
 -- \dA
 SELECT amname AS "Name",
   CASE amtype WHEN 'i' THEN 'Index' WHEN 't' THEN 'Table' END AS "Type"
 FROM pg_catalog.pg_am
 ORDER BY 1;
+-- rows: 7
+--> brin|Index
+--> btree|Index
+--> gin|Index
+--> gist|Index
+--> hash|Index
+--> heap|Table
+--> spgist|Index
 
 -- \dA+
 SELECT amname AS "Name",
@@ -919,6 +1024,7 @@ WHERE c.relkind IN ('f','')
       AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 1,2;
+-- rows: 0
 
 -- \dm
 SELECT n.nspname as "Schema",
@@ -934,6 +1040,7 @@ WHERE c.relkind IN ('m','')
       AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 1,2;
+-- rows: 0
 
 -- \dP
 SELECT n.nspname as "Schema",
@@ -952,6 +1059,7 @@ WHERE c.relkind IN ('p','I','')
       AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY "Schema", "Type" DESC, "Name";
+-- rows: 0
 
 -- \det
 SELECT n.nspname AS "Schema",
@@ -963,6 +1071,7 @@ FROM pg_catalog.pg_foreign_table ft
   INNER JOIN pg_catalog.pg_foreign_server s ON s.oid = ft.ftserver
 WHERE pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 1, 2;
+-- rows: 0
 
 -- \des
 SELECT s.srvname AS "Name",
@@ -971,6 +1080,7 @@ SELECT s.srvname AS "Name",
 FROM pg_catalog.pg_foreign_server s
      JOIN pg_catalog.pg_foreign_data_wrapper f ON f.oid=s.srvfdw
 ORDER BY 1;
+-- rows: 0
 
 -- \dew
 SELECT fdw.fdwname AS "Name",
@@ -979,6 +1089,7 @@ SELECT fdw.fdwname AS "Name",
   fdw.fdwvalidator::pg_catalog.regproc AS "Validator"
 FROM pg_catalog.pg_foreign_data_wrapper fdw
 ORDER BY 1;
+-- rows: 0
 
 -- \dF
 SELECT
@@ -1001,6 +1112,7 @@ SELECT pubname AS "Name",
   pubviaroot AS "Via root"
 FROM pg_catalog.pg_publication
 ORDER BY 1;
+-- rows: 0
 
 -- \dRs
 SELECT subname AS "Name"
@@ -1011,6 +1123,7 @@ FROM pg_catalog.pg_subscription
 WHERE subdbid = (SELECT oid
                  FROM pg_catalog.pg_database
                  WHERE datname = pg_catalog.current_database())ORDER BY 1;
+-- rows: 0
 
 -- \dX
 SELECT 
@@ -1028,12 +1141,14 @@ END AS "MCV"
 FROM pg_catalog.pg_statistic_ext es 
 WHERE pg_catalog.pg_statistics_obj_is_visible(es.oid)
 ORDER BY 1, 2;
+-- rows: 0
 
 -- \dy
 SELECT evtname as "Name", evtevent as "Event", pg_catalog.pg_get_userbyid(e.evtowner) as "Owner",
  case evtenabled when 'O' then 'enabled'  when 'R' then 'replica'  when 'A' then 'always'  when 'D' then 'disabled' end as "Enabled",
  e.evtfoid::pg_catalog.regproc as "Function", pg_catalog.array_to_string(array(select x from pg_catalog.unnest(evttags) as t(x)), ', ') as "Tags"
 FROM pg_catalog.pg_event_trigger e ORDER BY 1;
+-- rows: 0
 
 -- \drds
 SELECT rolname AS "Role", datname AS "Database",
@@ -1042,6 +1157,7 @@ FROM pg_catalog.pg_db_role_setting s
 LEFT JOIN pg_catalog.pg_database d ON d.oid = setdatabase
 LEFT JOIN pg_catalog.pg_roles r ON r.oid = setrole
 ORDER BY 1, 2;
+-- rows: 0
 
 -- \dconfig
 SELECT s.name AS "Parameter", pg_catalog.current_setting(s.name) AS "Value"
@@ -1124,6 +1240,7 @@ WHERE n.nspname <> 'pg_catalog'
 ) AS tt
   JOIN pg_catalog.pg_description d ON (tt.oid = d.objoid AND tt.tableoid = d.classoid AND d.objsubid = 0)
 ORDER BY 1, 2, 3;
+-- rows: 0
 
 -- \dS pg_class
 SELECT c.oid,
@@ -1134,6 +1251,8 @@ FROM pg_catalog.pg_class c
 WHERE c.relname OPERATOR(pg_catalog.~) '^(pg_class)$' COLLATE pg_catalog.default
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 2, 3;
+-- rows: 1
+--> 1259|pg_catalog|pg_class
 
 -- \dt *.*
 SELECT n.nspname as "Schema",
@@ -1157,6 +1276,9 @@ FROM pg_catalog.pg_class c
 WHERE c.relkind IN ('r','p','t','s','')
   AND n.nspname OPERATOR(pg_catalog.~) '^(public)$' COLLATE pg_catalog.default
 ORDER BY 1,2;
+-- rows: 2
+--> public|readings|table|postgres
+--> public|sensors|table|postgres
 
 -- \dt app.*
 SELECT n.nspname as "Schema",
@@ -1169,6 +1291,8 @@ FROM pg_catalog.pg_class c
 WHERE c.relkind IN ('r','p','t','s','')
   AND n.nspname OPERATOR(pg_catalog.~) '^(app)$' COLLATE pg_catalog.default
 ORDER BY 1,2;
+-- rows: 1
+--> app|users|table|postgres
 
 -- \d app.users
 SELECT c.oid,
@@ -1179,15 +1303,21 @@ FROM pg_catalog.pg_class c
 WHERE c.relname OPERATOR(pg_catalog.~) '^(users)$' COLLATE pg_catalog.default
   AND n.nspname OPERATOR(pg_catalog.~) '^(app)$' COLLATE pg_catalog.default
 ORDER BY 2, 3;
+-- rows: 1
+--> 16420|app|users
 
 -- \sv hot
 SELECT 'hot'::pg_catalog.regclass::pg_catalog.oid;
+-- rows: 1
+--> 16412
 
 -- \sv hot
 SELECT nspname, relname, relkind, pg_catalog.pg_get_viewdef(c.oid, true), pg_catalog.array_remove(pg_catalog.array_remove(c.reloptions,'check_option=local'),'check_option=cascaded') AS reloptions, CASE WHEN 'check_option=local' = ANY (c.reloptions) THEN 'LOCAL'::text WHEN 'check_option=cascaded' = ANY (c.reloptions) THEN 'CASCADED'::text ELSE NULL END AS checkoption FROM pg_catalog.pg_class c LEFT JOIN pg_catalog.pg_namespace n ON c.relnamespace = n.oid WHERE c.oid = 16412;
 
 -- \sf now()
 SELECT 'now()'::pg_catalog.regprocedure::pg_catalog.oid;
+-- rows: 1
+--> 1299
 
 -- \sf now()
 SELECT pg_catalog.pg_get_functiondef(1299);
@@ -1198,6 +1328,7 @@ SELECT oid as "ID",
   pg_catalog.obj_description(oid, 'pg_largeobject') as "Description"
 FROM pg_catalog.pg_largeobject_metadata
 ORDER BY oid;
+-- rows: 0
 
 -- \dtvs
 SELECT n.nspname as "Schema",
@@ -1213,6 +1344,11 @@ WHERE c.relkind IN ('r','p','v','S','')
       AND n.nspname <> 'information_schema'
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 1,2;
+-- rows: 4
+--> public|counter|sequence|postgres
+--> public|hot|view|postgres
+--> public|readings|table|postgres
+--> public|sensors|table|postgres
 
 -- \dT int*
 SELECT n.nspname as "Schema",
@@ -1239,6 +1375,8 @@ WHERE c.relkind IN ('r','p','t','s','')
   AND c.relname OPERATOR(pg_catalog.~) '^(sens.*)$' COLLATE pg_catalog.default
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 1,2;
+-- rows: 1
+--> public|sensors|table|postgres
 
 -- \d nosuch
 SELECT c.oid,
@@ -1249,4 +1387,4 @@ FROM pg_catalog.pg_class c
 WHERE c.relname OPERATOR(pg_catalog.~) '^(nosuch)$' COLLATE pg_catalog.default
   AND pg_catalog.pg_table_is_visible(c.oid)
 ORDER BY 2, 3;
-
+-- rows: 0

@@ -4,7 +4,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, FieldRef};
 use chronos_catalog::SqlType;
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
@@ -30,6 +30,7 @@ pub(crate) enum Returns {
     NameList,
     OidList,
     Int4List,
+    Json,
 }
 
 impl Returns {
@@ -48,6 +49,7 @@ impl Returns {
             Returns::NameList => list(SqlType::Name),
             Returns::OidList => list(SqlType::Oid),
             Returns::Int4List => list(SqlType::Int4),
+            Returns::Json => SqlType::Json,
         }
     }
 }
@@ -152,7 +154,12 @@ impl ScalarUDFImpl for SystemFunction {
         }
         let array = cells_to_array(&args.return_field, &results)?;
         if scalar {
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?));
+            // A list's scalar made from an array forgets its items' metadata.
+            let value = match array.as_list_opt::<i32>() {
+                Some(list) => ScalarValue::List(Arc::new(list.clone())),
+                None => ScalarValue::try_from_array(&array, 0)?,
+            };
+            return Ok(ColumnarValue::Scalar(value));
         }
         Ok(ColumnarValue::Array(array))
     }

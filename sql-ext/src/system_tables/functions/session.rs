@@ -3,6 +3,7 @@
 use datafusion::common::Result;
 
 use super::function::{Definition, Nulls, Returns, text};
+use crate::error::Error;
 use crate::system_tables::catalog::SystemCatalog;
 use crate::system_tables::rows::Cell;
 
@@ -30,6 +31,26 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
         path.retain(|s| c.schema_oid(s).is_some());
         Ok(if args[0] == Cell::Bool(true) { c.effective_path() } else { path }.into())
     }),
+    Definition {
+        name: "current_setting",
+        min_args: 1,
+        max_args: 2,
+        returns: Returns::Text,
+        nulls: Nulls::Strict,
+        body: |c, args| {
+            let name = text(&args[0]);
+            let setting =
+                c.session.settings().into_iter().find(|s| s.name.eq_ignore_ascii_case(name));
+            match setting {
+                Some(setting) => Ok(setting.value.into()),
+                None if args.get(1) == Some(&Cell::Bool(true)) => Ok(Cell::Null),
+                None => {
+                    let message = format!("unrecognized configuration parameter \"{name}\"");
+                    Err(Error::postgres("42704", message).into())
+                }
+            }
+        },
+    },
     f("pg_is_in_recovery", 0, Returns::Bool, |_, _| Ok(false.into())),
     f("pg_is_wal_replay_paused", 0, Returns::Bool, |_, _| Ok(false.into())),
     f("pg_postmaster_start_time", 0, Returns::Timestamptz, |c, _| {

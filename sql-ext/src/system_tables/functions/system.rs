@@ -205,6 +205,42 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
         }
         .into())
     }),
+    Definition {
+        name: "format",
+        min_args: 1,
+        max_args: usize::MAX,
+        returns: Returns::Text,
+        nulls: Nulls::Called,
+        body: |_, a| {
+            if a[0] == Cell::Null {
+                return Ok(Cell::Null);
+            }
+            formatted(text(&a[0]), &a[1..]).map(Into::into)
+        },
+    },
+    Definition {
+        name: "json_build_object",
+        min_args: 0,
+        max_args: usize::MAX,
+        returns: Returns::Json,
+        nulls: Nulls::Called,
+        body: |_, a| {
+            if a.len() % 2 != 0 {
+                let message = "argument list must have even number of elements";
+                return Err(Error::postgres("22023", message).into());
+            }
+            let mut pairs = Vec::with_capacity(a.len() / 2);
+            for pair in a.chunks(2) {
+                if pair[0] == Cell::Null {
+                    let message = format!("argument {} cannot be null", pairs.len() * 2 + 1);
+                    return Err(Error::postgres("22004", message).into());
+                }
+                let key = serde_json::Value::String(printed(&pair[0]));
+                pairs.push(format!("{key} : {}", json(&pair[1])));
+            }
+            Ok(format!("{{{}}}", pairs.join(", ")).into())
+        },
+    },
     f("array_upper", 2, 2, Returns::Int4, |_, a| {
         Ok(match &a[0] {
             Cell::List(items) if !items.is_empty() && number(&a[1]) == Some(1) => {
@@ -323,4 +359,70 @@ fn size_pretty(bytes: i64) -> String {
         }
     }
     format!("{} {unit}", value.round())
+}
+
+/// `format(template, values…)` with `%s`, `%I`, `%L`, `%%` and `%n$s`.
+fn formatted(template: &str, values: &[Cell]) -> Result<String> {
+    let error = |message: &str| Error::postgres("22023", message.to_owned());
+    let mut out = String::new();
+    let mut next = 0;
+    let mut chars = template.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        let mut digits = String::new();
+        while let Some(d) = chars.peek().filter(|d| d.is_ascii_digit()) {
+            digits.push(*d);
+            chars.next();
+        }
+        if !digits.is_empty() {
+            if chars.next() != Some('$') {
+                return Err(Error::Unsupported("format() with a width".into()).into());
+            }
+            next =
+                digits.parse::<usize>().ok().and_then(|n| n.checked_sub(1)).ok_or_else(|| {
+                    error("format specifies argument 0, but arguments are numbered from 1")
+                })?;
+        }
+        let kind = chars.next().ok_or_else(|| error("unterminated format() type specifier"))?;
+        if kind == '%' {
+            out.push('%');
+            continue;
+        }
+        if kind == '-' || kind == '*' {
+            return Err(Error::Unsupported("format() with a width".into()).into());
+        }
+        let value = values.get(next).ok_or_else(|| error("too few arguments for format()"))?;
+        next += 1;
+        match (kind, value) {
+            ('s', value) => out += &printed(value),
+            ('I', Cell::Null) => {
+                let message = "null values cannot be formatted as an SQL identifier";
+                return Err(Error::postgres("22004", message).into());
+            }
+            ('I', value) => out += &quote_ident(&printed(value)),
+            ('L', Cell::Null) => out += "NULL",
+            ('L', value) => out += &quote_literal(&printed(value)),
+            (other, _) => {
+                let message = format!("unrecognized format() type specifier \"{other}\"");
+                return Err(Error::postgres("22023", message).into());
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// A value as JSON text.
+fn json(cell: &Cell) -> String {
+    match cell {
+        Cell::Null => "null".to_owned(),
+        Cell::Bool(_) | Cell::Int(_) | Cell::Float(_) => printed(cell),
+        Cell::Text(t) => serde_json::Value::String(t.clone()).to_string(),
+        Cell::List(items) => {
+            let items: Vec<String> = items.iter().map(json).collect();
+            format!("[{}]", items.join(","))
+        }
+    }
 }
