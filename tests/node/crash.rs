@@ -218,7 +218,7 @@ async fn observe(config: Arc<Config>) -> Vec<(String, Answer)> {
 async fn number(client: &Client, sql: &str) -> i64 {
     match client.query_one(sql, &[]).await {
         Ok(row) => row.get(0),
-        Err(e) => panic!("{sql}: {e:?}"),
+        Err(e) => panic!("{sql}: {}", chronos_tests::answer::told(&e)),
     }
 }
 
@@ -286,7 +286,7 @@ async fn kills_lose_nothing_and_change_no_answer() {
     let mut random = StdRng::seed_from_u64(seed);
 
     // Flushes all the time, so that many kills hit one.
-    let options = TestNode::options().env("CHRONOS_FLUSH_INTERVAL", "100ms");
+    let options = TestNode::options().env("CHRONOS_FLUSH_INTERVAL_MS", "100");
     let mut node = options.start();
     let data_dir: PathBuf = node.data_dir().to_owned();
     let client = node.connect().await;

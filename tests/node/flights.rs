@@ -15,7 +15,7 @@ async fn compare(client: &Client, clause: &str, stage: &str, how: &str, faults: 
     for query in data::queries() {
         let fault = match Answer::simple(client, &query.sql(clause)).await {
             Ok(answer) => answer.difference(&query.expected(stage)),
-            Err(e) => Some(format!("{e:?}")),
+            Err(e) => Some(chronos_tests::answer::told(&e)),
         };
         faults.extend(fault.map(|fault| format!("{} at {stage}, {how}: {fault}", query.name)));
     }

@@ -48,31 +48,31 @@ async fn run_one(script: &Script, protocol: Protocol) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scripts_that_postgresql_agrees_with_in_the_simple_protocol() {
+async fn postgresqls_scripts_in_the_simple_protocol() {
     run("postgresql", Protocol::Simple).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scripts_that_postgresql_agrees_with_in_the_extended_protocol() {
+async fn postgresqls_scripts_in_the_extended_protocol() {
     run("postgresql", Protocol::Extended).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scripts_of_time_in_the_simple_protocol() {
+async fn times_scripts_in_the_simple_protocol() {
     run("time", Protocol::Simple).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn scripts_of_time_in_the_extended_protocol() {
+async fn times_scripts_in_the_extended_protocol() {
     run("time", Protocol::Extended).await;
 }
 
 /// Flushes happen while the script runs, and between its end and the replay.
 #[tokio::test(flavor = "multi_thread")]
-async fn scripts_of_time_with_flushes_in_between() {
+async fn times_scripts_with_flushes_in_between() {
     for path in scripts("time") {
         let script = Script::read(&path);
-        let node = TestNode::options().env("CHRONOS_FLUSH_INTERVAL", "50ms").start();
+        let node = TestNode::options().env("CHRONOS_FLUSH_INTERVAL_MS", "50").start();
         let client = node.connect().await;
         let moments = script.run(&client, Protocol::Simple).await;
         let deadline = Instant::now() + PATIENCE;
@@ -88,10 +88,10 @@ async fn scripts_of_time_with_flushes_in_between() {
 /// The scripts in `sql/postgresql` claim to be true of PostgreSQL. With
 /// `CHRONOS_TEST_POSTGRES="host=… port=… user=… dbname=…"`, an empty database, they are run there.
 #[tokio::test(flavor = "multi_thread")]
-async fn postgresql_agrees_with_the_scripts() {
+async fn the_scripts_hold_on_postgresql() {
     let Ok(address) = std::env::var("CHRONOS_TEST_POSTGRES") else {
         chronos_tests::tools::skipped(
-            "postgresql_agrees_with_the_scripts",
+            "the_scripts_hold_on_postgresql",
             "CHRONOS_TEST_POSTGRES names no server",
         );
         return;
@@ -109,7 +109,9 @@ async fn postgresql_agrees_with_the_scripts() {
     for path in scripts("postgresql") {
         for protocol in [Protocol::Simple, Protocol::Extended] {
             client
-                .batch_execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+                .batch_execute(
+                    "DROP SCHEMA public CASCADE; CREATE SCHEMA public; SET search_path = public",
+                )
                 .await
                 .expect("the schema can be emptied");
             Script::read(&path).run(&client, protocol).await;

@@ -26,7 +26,7 @@ fn spelled_out(clause: &str, end: &str) -> String {
 async fn ask(client: &Client, sql: &str) -> Answer {
     match Answer::simple(client, sql).await {
         Ok(answer) => answer,
-        Err(e) => panic!("{sql}: {e:?}"),
+        Err(e) => panic!("{sql}: {}", chronos_tests::answer::told(&e)),
     }
 }
 

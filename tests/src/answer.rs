@@ -181,6 +181,17 @@ impl fmt::Display for Answer {
     }
 }
 
+/// An error in few words: SQLSTATE and message of a server's, all of another.
+pub fn told(error: &Error) -> String {
+    match error.as_db_error() {
+        Some(error) => {
+            let detail = error.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+            format!("{} {}{detail}", error.code().code(), error.message())
+        }
+        None => format!("{error:?}"),
+    }
+}
+
 /// The SQLSTATE of a server's error.
 ///
 /// # Panics

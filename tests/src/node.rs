@@ -83,7 +83,7 @@ impl Options {
         self
     }
 
-    /// A setting by its environment variable, such as `CHRONOS_FLUSH_INTERVAL`.
+    /// A setting by its environment variable, such as `CHRONOS_FLUSH_BYTES`.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
@@ -109,7 +109,8 @@ impl Options {
             address.map_or_else(|| "127.0.0.1:0".to_owned(), |address| address.to_string())
         };
         let mut command = Command::new(chronos());
-        // What steers the tests is no setting of the server.
+        // The tests' own variables are no settings of the server, and a developer's settings
+        // are none of the tests' business.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("CHRONOS_") {
                 command.env_remove(name);

@@ -26,7 +26,7 @@ use std::path::Path;
 
 use tokio_postgres::Client;
 
-use crate::answer::{Answer, sqlstate};
+use crate::answer::{Answer, sqlstate, told};
 
 /// How statements are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,13 +146,17 @@ impl Script {
         };
         match (&record.expect, result) {
             (Expect::Ok, Ok(_)) => Ok(()),
-            (Expect::Ok | Expect::Rows { .. }, Err(e)) => Err(format!("{e:?}")),
+            (Expect::Ok | Expect::Rows { .. }, Err(e)) => Err(told(&e)),
             (Expect::Error(code), Ok(answer)) => {
                 Err(format!("expected error {code}, got {} rows\n{answer}", answer.rows.len()))
             }
             (Expect::Error(code), Err(e)) => {
                 let got = sqlstate(&e);
-                if got == *code { Ok(()) } else { Err(format!("expected {code}: {e:?}")) }
+                if got == *code {
+                    Ok(())
+                } else {
+                    Err(format!("expected {code}, got {}", told(&e)))
+                }
             }
             (Expect::Rows { lines, sort, once }, Ok(answer)) => {
                 let got = shown(&answer, *sort);
@@ -196,7 +200,7 @@ impl Script {
             };
             let got = match result {
                 Ok(answer) => shown(&answer, moment.sort),
-                Err(e) => format!("{e:?}\n"),
+                Err(e) => told(&e) + "\n",
             };
             if got != moment.answer {
                 let _infallible = writeln!(
