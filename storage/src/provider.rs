@@ -142,7 +142,14 @@ impl TableProvider for VersionedTable {
         &self,
         filters: &[&Expr],
     ) -> DfResult<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+        let told = |filter: &&Expr| {
+            if pushdown::can_prune(filter) {
+                TableProviderFilterPushDown::Inexact
+            } else {
+                TableProviderFilterPushDown::Unsupported
+            }
+        };
+        Ok(filters.iter().map(told).collect())
     }
 
     async fn scan(
@@ -180,7 +187,8 @@ impl TableProvider for VersionedTable {
             None => (None, None),
         };
         let parts = planner.plan(&spec, positions.as_ref()).await?;
-        let predicate = match conjunction(filters.to_vec()) {
+        let prunable = filters.iter().filter(|f| pushdown::can_prune(f)).cloned();
+        let predicate = match conjunction(prunable) {
             Some(filter) => {
                 let schema = DFSchema::try_from(self.schema.as_ref().clone())?;
                 Some(state.create_physical_expr(filter, &schema)?)
@@ -197,7 +205,8 @@ impl TableProvider for VersionedTable {
         };
         let options = ScanOptions {
             // The rows are filtered above, so only an unfiltered read may stop early.
-            limit: limit.filter(|_| predicate.is_none()),
+            limit: limit.filter(|_| filters.is_empty()),
+            filtered: !filters.is_empty(),
             predicate,
             partitions: state.config().target_partitions(),
             row_group_rows: table.options.row_group_rows,

@@ -4,6 +4,7 @@ use chronos_catalog::{ColumnId, TableDef};
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
@@ -11,6 +12,22 @@ use crate::keys::{KeySpec, is_hashable};
 
 /// More keys than this are looked for by reading the table.
 const KEYS_MAX: usize = 1024;
+
+/// Whether a filter can be evaluated over the columns alone. Others are left to the plan above.
+pub(crate) fn can_prune(filter: &Expr) -> bool {
+    let beyond = filter.exists(|expr| {
+        Ok(matches!(
+            expr,
+            Expr::ScalarSubquery(_)
+                | Expr::InSubquery(_)
+                | Expr::Exists(_)
+                | Expr::SetComparison(_)
+                | Expr::OuterReferenceColumn(..)
+                | Expr::Placeholder(_)
+        ))
+    });
+    matches!(beyond, Ok(false)) && !filter.is_volatile()
+}
 
 /// A key whose value the filters tell.
 #[derive(Debug)]

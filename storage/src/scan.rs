@@ -58,6 +58,8 @@ pub(crate) struct About {
 pub(crate) struct ScanOptions {
     /// What row groups and pages are left out by; the rows are filtered above.
     pub(crate) predicate: Option<Arc<dyn PhysicalExpr>>,
+    /// Whether rows are filtered above.
+    pub(crate) filtered: bool,
     /// No more rows than this are wanted.
     pub(crate) limit: Option<usize>,
     /// At most how many partitions.
@@ -74,9 +76,9 @@ impl ScanExec {
         options: ScanOptions,
         about: About,
     ) -> Self {
-        let ScanOptions { predicate, limit, partitions, row_group_rows } = options;
+        let ScanOptions { predicate, filtered, limit, partitions, row_group_rows } = options;
         let rows = match parts.exact_rows {
-            Some(n) if predicate.is_none() => {
+            Some(n) if !filtered => {
                 let n = n as usize;
                 Precision::Exact(limit.map_or(n, |limit| n.min(limit)))
             }

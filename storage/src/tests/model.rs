@@ -218,6 +218,18 @@ impl Run {
         some.retain(|v| v.id > id && v.name.as_deref() == Some("n7"));
         assert_eq!(found, some, "filter {id}, {what}");
 
+        for (sql, wanted) in [
+            ("id = (SELECT max(id) FROM t)", expected.iter().map(|v| v.id).max()),
+            ("id = (SELECT min(id) FROM t) AND id < 1 + random()", None),
+        ] {
+            let sql = format!("SELECT {COLUMNS} FROM t WHERE {sql}");
+            let found = read(&self.world.query(time, at, &none, &sql).await);
+            if let Some(id) = wanted {
+                let some: Vec<Version> = expected.iter().filter(|v| v.id == id).cloned().collect();
+                assert_eq!(found, some, "subquery, {what}");
+            }
+        }
+
         let limited = self.world.query(time, at, &none, "SELECT name FROM t LIMIT 5").await;
         let limited: usize = limited.iter().map(RecordBatch::num_rows).sum();
         assert_eq!(limited, expected.len().min(5), "limit, {what}");
