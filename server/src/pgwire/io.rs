@@ -14,6 +14,7 @@ const FLUSH_BYTES: usize = 64 << 10;
 
 /// Why a message could not be dealt with.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it lives for one message")]
 pub(super) enum Failure {
     /// The client is told; a FATAL one ends the connection.
     Told(PgError),

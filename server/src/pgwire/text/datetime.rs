@@ -139,10 +139,10 @@ fn write_offset(out: &mut Out, offset: i32) {
     let seconds = offset.unsigned_abs();
     out.extend_from_slice(if offset < 0 { b"-" } else { b"+" });
     write_padded(out, u64::from(seconds / 3600), 2);
-    if seconds % 3600 != 0 {
+    if !seconds.is_multiple_of(3600) {
         out.extend_from_slice(b":");
         write_padded(out, u64::from(seconds / 60 % 60), 2);
-        if seconds % 60 != 0 {
+        if !seconds.is_multiple_of(60) {
             out.extend_from_slice(b":");
             write_padded(out, u64::from(seconds % 60), 2);
         }
@@ -275,7 +275,7 @@ fn date_of(year: i64, month: u32, day: u32, text: &str, bc: bool) -> PgResult<i6
         return Err(range(text));
     }
     let number = days(year, month, day);
-    if number < FIRST_DAY || number > END_DAY { Err(range(text)) } else { Ok(number) }
+    if (FIRST_DAY..=END_DAY).contains(&number) { Ok(number) } else { Err(range(text)) }
 }
 
 /// The pieces of a date that come one by one: `8 January 1999`.
@@ -513,7 +513,7 @@ fn month_named(name: &str) -> Option<u32> {
     let name = name.to_ascii_lowercase();
     let matches =
         |m: &&str| name == **m || name == m[..3] || (name == "sept" && m.starts_with("sep"));
-    MONTHS.iter().position(|m| matches(&m)).map(|at| at as u32 + 1)
+    MONTHS.iter().position(|m| matches(m)).map(|at| at as u32 + 1)
 }
 
 fn weekday(name: &str) -> bool {
