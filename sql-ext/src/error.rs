@@ -74,6 +74,29 @@ impl Error {
         Error::Postgres { code, message: message.into(), detail: None, hint: None }
     }
 
+    /// A feature that is not there (0A000).
+    pub fn unsupported(what: impl std::fmt::Display) -> Self {
+        Error::Unsupported(what.to_string())
+    }
+
+    /// Adds a detail to a [`Error::Postgres`].
+    #[must_use]
+    pub fn with_detail(mut self, text: impl Into<String>) -> Self {
+        if let Error::Postgres { detail, .. } = &mut self {
+            *detail = Some(text.into());
+        }
+        self
+    }
+
+    /// Adds a hint to a [`Error::Postgres`].
+    #[must_use]
+    pub fn with_hint(mut self, text: impl Into<String>) -> Self {
+        if let Error::Postgres { hint, .. } = &mut self {
+            *hint = Some(text.into());
+        }
+        self
+    }
+
     /// Five characters of SQLSTATE.
     pub fn sqlstate(&self) -> &'static str {
         match self {

@@ -9,6 +9,7 @@
 mod arithmetic;
 mod bind;
 mod error;
+mod functions;
 pub mod instant;
 mod names;
 mod now;
@@ -18,6 +19,7 @@ mod session;
 mod statement;
 pub mod system_tables;
 mod temporal;
+pub mod text;
 mod types;
 mod window;
 

@@ -28,8 +28,9 @@ mod simple;
 mod startup;
 #[cfg(test)]
 mod tests;
-pub mod text;
 pub mod types;
+
+pub use chronos_sql_ext::text;
 
 /// The version that clients are told: they choose their catalog queries by it.
 pub const SERVER_VERSION: &str = "15.8";

@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use super::number::{trim, write_padded};
 use super::zone::{self, ZoneOffset};
 use super::{Out, invalid};
-use crate::error::{PgError, PgResult};
+use crate::error::{Error, Result};
 
 /// Microseconds of a day.
 pub const DAY: i64 = 86_400_000_000;
@@ -154,7 +154,7 @@ fn write_offset(out: &mut Out, offset: i32) {
 /// # Errors
 /// 22007 for what is none, 22008 for one that the calendar does not have, 0A000 for words that
 /// need a clock (`now`, `today`).
-pub fn parse_date(text: &str) -> PgResult<i32> {
+pub fn parse_date(text: &str) -> Result<i32> {
     // By far the most common form is taken at once.
     if let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text.as_bytes()
         && let Some([y1, y2, y3, y4, m1, m2, d1, d2]) =
@@ -168,7 +168,7 @@ pub fn parse_date(text: &str) -> PgResult<i32> {
         Parsed::Infinity(false) => Ok(i32::MIN),
         Parsed::Parts(Parts { day: Some(day), .. }) if day < END_DAY => Ok(day as i32),
         Parsed::Parts(Parts { day: Some(_), .. }) => {
-            Err(PgError::new("22008", format!("date out of range: \"{text}\"")))
+            Err(Error::postgres("22008", format!("date out of range: \"{text}\"")))
         }
         Parsed::Parts(_) => Err(invalid("22007", "date", text)),
     }
@@ -178,7 +178,7 @@ pub fn parse_date(text: &str) -> PgResult<i32> {
 ///
 /// # Errors
 /// Those of [`parse_date`].
-pub fn parse_time(text: &str) -> PgResult<i64> {
+pub fn parse_time(text: &str) -> Result<i64> {
     match parse(text, "time")? {
         Parsed::Parts(Parts { time: Some(time), .. }) => Ok(time),
         _ => Err(invalid("22007", "time", text)),
@@ -189,7 +189,7 @@ pub fn parse_time(text: &str) -> PgResult<i64> {
 ///
 /// # Errors
 /// Those of [`parse_date`].
-pub fn parse_timestamp(text: &str) -> PgResult<i64> {
+pub fn parse_timestamp(text: &str) -> Result<i64> {
     match parse(text, "timestamp")? {
         Parsed::Infinity(true) => Ok(i64::MAX),
         Parsed::Infinity(false) => Ok(i64::MIN),
@@ -201,7 +201,7 @@ pub fn parse_timestamp(text: &str) -> PgResult<i64> {
 ///
 /// # Errors
 /// Those of [`parse_date`], and 22023 for a zone that is not known.
-pub fn parse_timestamptz(text: &str, zone: Tz) -> PgResult<i64> {
+pub fn parse_timestamptz(text: &str, zone: Tz) -> Result<i64> {
     const TYPE: &str = "timestamp with time zone";
     match parse(text, TYPE)? {
         Parsed::Infinity(true) => Ok(i64::MAX),
@@ -217,12 +217,12 @@ pub fn parse_timestamptz(text: &str, zone: Tz) -> PgResult<i64> {
     }
 }
 
-fn local(parts: &Parts, ty: &str, text: &str) -> PgResult<i64> {
+fn local(parts: &Parts, ty: &str, text: &str) -> Result<i64> {
     let day = parts.day.ok_or_else(|| invalid("22007", ty, text))?;
     day.checked_mul(DAY)
         .and_then(|micros| micros.checked_add(parts.time.unwrap_or(0)))
         .filter(|micros| (FIRST_DAY * DAY..END_MICROS).contains(micros))
-        .ok_or_else(|| PgError::new("22008", format!("timestamp out of range: \"{text}\"")))
+        .ok_or_else(|| Error::postgres("22008", format!("timestamp out of range: \"{text}\"")))
 }
 
 enum Parsed {
@@ -255,11 +255,11 @@ fn digits<const N: usize>(bytes: [u8; N]) -> Option<[u32; N]> {
     Some(out)
 }
 
-fn range(text: &str) -> PgError {
-    PgError::new("22008", format!("date/time field value out of range: \"{text}\""))
+fn range(text: &str) -> Error {
+    Error::postgres("22008", format!("date/time field value out of range: \"{text}\""))
 }
 
-fn date_of(year: i64, month: u32, day: u32, text: &str, bc: bool) -> PgResult<i64> {
+fn date_of(year: i64, month: u32, day: u32, text: &str, bc: bool) -> Result<i64> {
     let leap = |y: i64| y % 4 == 0 && (y % 100 != 0 || y % 400 == 0);
     if year < 1 {
         return Err(range(text));
@@ -285,7 +285,7 @@ struct Loose {
     month: Option<u32>,
 }
 
-fn parse(text: &str, ty: &str) -> PgResult<Parsed> {
+fn parse(text: &str, ty: &str) -> Result<Parsed> {
     let error = || invalid("22007", ty, text);
     let word = trim(text);
     for (name, positive) in [("infinity", true), ("+infinity", true), ("-infinity", false)] {
@@ -375,13 +375,13 @@ fn parse(text: &str, ty: &str) -> PgResult<Parsed> {
                 if date.is_some() {
                     return Err(error());
                 }
-                let number = |t: &str| -> PgResult<i64> {
+                let number = |t: &str| -> Result<i64> {
                     if t.is_empty() || t.len() > 9 || !t.bytes().all(|b| b.is_ascii_digit()) {
                         return Err(error());
                     }
                     t.parse().map_err(|_| error())
                 };
-                let year = |t: &str| -> PgResult<i64> {
+                let year = |t: &str| -> Result<i64> {
                     let value = number(t)?;
                     Ok(if t.len() > 2 || bc_follows { value } else { short_year(value) })
                 };
@@ -442,7 +442,7 @@ fn parse(text: &str, ty: &str) -> PgResult<Parsed> {
                     .iter()
                     .any(|w| w.eq_ignore_ascii_case(name))
                 {
-                    return Err(PgError::unsupported(format!("date/time input \"{name}\"")));
+                    return Err(Error::unsupported(format!("date/time input \"{name}\"")));
                 } else if parts.zone.is_none() {
                     parts.zone = Some(match zone::abbreviation(name) {
                         Some(seconds) => Zone::Offset(seconds),
@@ -524,7 +524,7 @@ fn weekday(name: &str) -> bool {
 }
 
 /// A time of day: `hh:mm[:ss[.fraction]]`. `None` for what is none.
-fn clock(text: &str) -> Option<PgResult<i64>> {
+fn clock(text: &str) -> Option<Result<i64>> {
     let mut fields = text.split(':');
     let number = |t: &str| {
         (!t.is_empty() && t.len() <= 2 && t.bytes().all(|b| b.is_ascii_digit()))
@@ -616,14 +616,14 @@ mod tests {
 
     #[test]
     fn what_is_no_date_and_what_is_out_of_range_are_different_errors() {
-        assert_eq!(parse_date("abc").unwrap_err().code, "22007");
-        assert_eq!(parse_date("").unwrap_err().code, "22007");
-        assert_eq!(parse_date("2023-02-29").unwrap_err().code, "22008");
-        assert_eq!(parse_date("2023-13-01").unwrap_err().code, "22008");
-        assert_eq!(parse_date("0000-01-01").unwrap_err().code, "22008");
-        assert_eq!(parse_timestamp("300000-01-01").unwrap_err().code, "22008");
-        assert_eq!(parse_date("today").unwrap_err().code, "0A000");
-        assert_eq!(parse_timestamp("2024-01-01 25:00:00").unwrap_err().code, "22008");
+        assert_eq!(parse_date("abc").unwrap_err().sqlstate(), "22007");
+        assert_eq!(parse_date("").unwrap_err().sqlstate(), "22007");
+        assert_eq!(parse_date("2023-02-29").unwrap_err().sqlstate(), "22008");
+        assert_eq!(parse_date("2023-13-01").unwrap_err().sqlstate(), "22008");
+        assert_eq!(parse_date("0000-01-01").unwrap_err().sqlstate(), "22008");
+        assert_eq!(parse_timestamp("300000-01-01").unwrap_err().sqlstate(), "22008");
+        assert_eq!(parse_date("today").unwrap_err().sqlstate(), "0A000");
+        assert_eq!(parse_timestamp("2024-01-01 25:00:00").unwrap_err().sqlstate(), "22008");
     }
 
     #[test]

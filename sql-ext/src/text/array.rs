@@ -1,7 +1,7 @@
 //! Arrays as text: `{a,NULL,"x y"}`.
 
 use super::Out;
-use crate::error::{PgError, PgResult};
+use crate::error::{Error, Result};
 
 /// Writes an item's text, in quotes where it could be taken for something else.
 pub fn write_item(out: &mut Out, text: &[u8]) {
@@ -26,9 +26,9 @@ pub fn write_item(out: &mut Out, text: &[u8]) {
 ///
 /// # Errors
 /// 22P02 for what is no array, 0A000 for more dimensions.
-pub fn parse(text: &str) -> PgResult<Vec<Option<String>>> {
+pub fn parse(text: &str) -> Result<Vec<Option<String>>> {
     let malformed = |detail: &str| {
-        PgError::new("22P02", format!("malformed array literal: \"{text}\"")).detail(detail)
+        Error::postgres("22P02", format!("malformed array literal: \"{text}\"")).with_detail(detail)
     };
     let blank = |b: u8| matches!(b, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c);
     let mut body = text.trim_matches(|c: char| u8::try_from(c).is_ok_and(blank));
@@ -39,7 +39,7 @@ pub fn parse(text: &str) -> PgResult<Vec<Option<String>>> {
         };
         if !bounds.trim_start_matches("[1:").trim_end().ends_with(']') || !bounds.starts_with("[1:")
         {
-            return Err(PgError::unsupported("an array whose lower bound is not 1"));
+            return Err(Error::unsupported("an array whose lower bound is not 1"));
         }
         body = rest;
     }
@@ -91,7 +91,7 @@ pub fn parse(text: &str) -> PgResult<Vec<Option<String>>> {
                 match bytes.get(at) {
                     None => return Err(malformed("Unexpected end of input.")),
                     Some(b',' | b'}') => break,
-                    Some(b'{') => return Err(PgError::unsupported("an array of arrays")),
+                    Some(b'{') => return Err(Error::unsupported("an array of arrays")),
                     Some(b'"') => return Err(malformed("Unexpected array element.")),
                     Some(b'\\') => {
                         at += 1;
@@ -156,8 +156,8 @@ mod tests {
         assert_eq!(parse("{}").unwrap(), []);
         assert_eq!(parse("[1:2]={1,2}").unwrap(), [some("1"), some("2")]);
         for text in ["", "a", "{a", "{a,}", "{a}b", "{\"a", "{,}"] {
-            assert_eq!(parse(text).unwrap_err().code, "22P02", "{text}");
+            assert_eq!(parse(text).unwrap_err().sqlstate(), "22P02", "{text}");
         }
-        assert_eq!(parse("{{1},{2}}").unwrap_err().code, "0A000");
+        assert_eq!(parse("{{1},{2}}").unwrap_err().sqlstate(), "0A000");
     }
 }

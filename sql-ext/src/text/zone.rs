@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDateTime, Offset, TimeZone};
 use chrono_tz::Tz;
 
-use crate::error::{PgError, PgResult};
+use crate::error::{Error, Result};
 
 const HOUR: i64 = 3_600_000_000;
 
@@ -85,7 +85,7 @@ pub fn to_utc(zone: Tz, local: i64) -> i64 {
 ///
 /// # Errors
 /// 22023
-pub fn named(name: &str) -> PgResult<Tz> {
+pub fn named(name: &str) -> Result<Tz> {
     if let Ok(zone) = name.parse::<Tz>() {
         return Ok(zone);
     }
@@ -93,7 +93,7 @@ pub fn named(name: &str) -> PgResult<Tz> {
         .iter()
         .find(|zone| zone.name().eq_ignore_ascii_case(name))
         .copied()
-        .ok_or_else(|| PgError::new("22023", format!("time zone \"{name}\" not recognized")))
+        .ok_or_else(|| Error::postgres("22023", format!("time zone \"{name}\" not recognized")))
 }
 
 /// The offset in seconds of an abbreviation that PostgreSQL knows by default.

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use crate::error::{PgError, PgResult};
+use crate::error::{Error, Result};
 
 /// Whether the text is JSON.
 ///
 /// # Errors
 /// 22P02
-pub fn validate(text: &str) -> PgResult<()> {
+pub fn validate(text: &str) -> Result<()> {
     serde_json::from_str::<serde::de::IgnoredAny>(text).map(drop).map_err(|e| invalid(text, &e))
 }
 
@@ -17,23 +17,23 @@ pub fn validate(text: &str) -> PgResult<()> {
 ///
 /// # Errors
 /// 22P02 for what is no JSON, 22P05 for a zero character, which `jsonb` cannot hold.
-pub fn canonical(text: &str) -> PgResult<String> {
+pub fn canonical(text: &str) -> Result<String> {
     let value: Value = serde_json::from_str(text).map_err(|e| invalid(text, &e))?;
     let mut out = String::with_capacity(text.len());
     write(&mut out, &value)?;
     Ok(out)
 }
 
-fn invalid(text: &str, error: &serde_json::Error) -> PgError {
+fn invalid(text: &str, error: &serde_json::Error) -> Error {
     let shown = if text.is_empty() {
         "The input string ended unexpectedly.".to_owned()
     } else {
         format!("JSON error: {error}.")
     };
-    PgError::new("22P02", "invalid input syntax for type json").detail(shown)
+    Error::postgres("22P02", "invalid input syntax for type json").with_detail(shown)
 }
 
-fn write(out: &mut String, value: &Value) -> PgResult<()> {
+fn write(out: &mut String, value: &Value) -> Result<()> {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(true) => out.push_str("true"),
@@ -69,11 +69,11 @@ fn write(out: &mut String, value: &Value) -> PgResult<()> {
 }
 
 /// A number as `numeric` shows it: no exponent, the digits after the point kept.
-fn plain_number(out: &mut String, text: &str) -> PgResult<()> {
+fn plain_number(out: &mut String, text: &str) -> Result<()> {
     /// PostgreSQL's own limits are 131072 digits before and 16383 after the point.
     const DIGITS: i64 = 16_383;
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let overflow = || PgError::new("22003", "value overflows numeric format");
+    let overflow = || Error::postgres("22003", "value overflows numeric format");
     let exponent: i64 = exponent.parse().map_err(|_| overflow())?;
     if exponent.abs() > DIGITS {
         return Err(overflow());
@@ -105,7 +105,7 @@ fn plain_number(out: &mut String, text: &str) -> PgResult<()> {
     Ok(())
 }
 
-fn string(out: &mut String, text: &str) -> PgResult<()> {
+fn string(out: &mut String, text: &str) -> Result<()> {
     out.push('"');
     for c in text.chars() {
         match c {
@@ -117,8 +117,8 @@ fn string(out: &mut String, text: &str) -> PgResult<()> {
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
             '\0' => {
-                return Err(PgError::new("22P05", "unsupported Unicode escape sequence")
-                    .detail("\\u0000 cannot be converted to text."));
+                return Err(Error::postgres("22P05", "unsupported Unicode escape sequence")
+                    .with_detail("\\u0000 cannot be converted to text."));
             }
             c if c < ' ' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
             c => out.push(c),
@@ -143,7 +143,7 @@ mod tests {
         ] {
             assert_eq!(canonical(text).unwrap(), form);
         }
-        assert_eq!(canonical("{a:1}").unwrap_err().code, "22P02");
-        assert_eq!(canonical("\"\\u0000\"").unwrap_err().code, "22P05");
+        assert_eq!(canonical("{a:1}").unwrap_err().sqlstate(), "22P02");
+        assert_eq!(canonical("\"\\u0000\"").unwrap_err().sqlstate(), "22P05");
     }
 }

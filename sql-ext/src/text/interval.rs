@@ -3,7 +3,7 @@
 use super::datetime::{fraction_micros, write_fraction};
 use super::number::{trim, write_int, write_padded};
 use super::{Out, invalid};
-use crate::error::{PgError, PgResult};
+use crate::error::{Error, Result};
 
 const HOUR: i64 = 3_600_000_000;
 const MINUTE: i64 = 60_000_000;
@@ -303,9 +303,10 @@ fn unit(name: &str) -> Option<Unit> {
 ///
 /// # Errors
 /// 22007 for what is none, 22015 for one that is out of range.
-pub fn parse(text: &str) -> PgResult<Interval> {
+pub fn parse(text: &str) -> Result<Interval> {
     let error = || invalid("22007", "interval", text);
-    let range = || PgError::new("22015", format!("interval field value out of range: \"{text}\""));
+    let range =
+        || Error::postgres("22015", format!("interval field value out of range: \"{text}\""));
     let word = trim(text);
     let sum = match word.strip_prefix(['P', 'p']) {
         Some(rest) => iso(rest).ok_or_else(error)?,
@@ -505,8 +506,8 @@ mod tests {
             assert_eq!(parse(text).unwrap(), value, "{text}");
         }
         for text in ["", "day", "1 fortnight", "1 2", "P", "abc"] {
-            assert_eq!(parse(text).unwrap_err().code, "22007", "{text}");
+            assert_eq!(parse(text).unwrap_err().sqlstate(), "22007", "{text}");
         }
-        assert_eq!(parse("3000000000 months").unwrap_err().code, "22015");
+        assert_eq!(parse("3000000000 months").unwrap_err().sqlstate(), "22015");
     }
 }

@@ -10,14 +10,14 @@ pub mod json;
 pub mod number;
 pub mod zone;
 
-use crate::error::PgError;
+use crate::error::Error;
 
 /// Bytes that text is appended to.
 pub type Out = bytes::BytesMut;
 
 /// 22P02, or 22007 for dates and times: the text is no value of the type.
-pub fn invalid(code: &'static str, ty: &str, text: &str) -> PgError {
-    PgError::new(code, format!("invalid input syntax for type {ty}: \"{text}\""))
+pub fn invalid(code: &'static str, ty: &str, text: &str) -> Error {
+    Error::postgres(code, format!("invalid input syntax for type {ty}: \"{text}\""))
 }
 
 /// Reads a boolean: `t`, `true`, `y`, `yes`, `on`, `1` and their opposites, any case, any prefix
@@ -25,7 +25,7 @@ pub fn invalid(code: &'static str, ty: &str, text: &str) -> PgError {
 ///
 /// # Errors
 /// 22P02
-pub fn parse_bool(text: &str) -> Result<bool, PgError> {
+pub fn parse_bool(text: &str) -> Result<bool, Error> {
     let word = number::trim(text);
     let is = |full: &str, least: usize| {
         word.len() >= least
@@ -46,7 +46,7 @@ pub fn parse_bool(text: &str) -> Result<bool, PgError> {
 ///
 /// # Errors
 /// 22P02
-pub fn parse_uuid(text: &str) -> Result<[u8; 16], PgError> {
+pub fn parse_uuid(text: &str) -> Result<[u8; 16], Error> {
     let error = || invalid("22P02", "uuid", text);
     let bytes = text.as_bytes();
     let inner = match bytes {
@@ -97,7 +97,7 @@ mod tests {
             assert_eq!(parse_bool(text).unwrap(), value, "{text}");
         }
         for text in ["o", "", "2", "truee"] {
-            assert_eq!(parse_bool(text).unwrap_err().code, "22P02", "{text}");
+            assert_eq!(parse_bool(text).unwrap_err().sqlstate(), "22P02", "{text}");
         }
     }
 

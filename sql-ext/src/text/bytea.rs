@@ -1,7 +1,7 @@
 //! `bytea`: the hex and the escape format.
 
 use super::Out;
-use crate::error::{PgError, PgResult};
+use crate::error::{Error, Result};
 
 /// Writes two lower-case hexadecimal digits.
 pub(super) fn hex_byte(out: &mut Out, byte: u8) {
@@ -35,19 +35,19 @@ pub fn write(out: &mut Out, bytes: &[u8], escape: bool) {
 ///
 /// # Errors
 /// 22023 for wrong hexadecimal digits, 22P02 for a wrong escape.
-pub fn parse(text: &str) -> PgResult<Vec<u8>> {
+pub fn parse(text: &str) -> Result<Vec<u8>> {
     if let Some(hex) = text.strip_prefix("\\x") {
         let mut bytes = Vec::with_capacity(hex.len() / 2);
         let mut digits = hex.chars().filter(|c| !matches!(c, ' ' | '\n' | '\t' | '\r'));
         while let Some(high) = digits.next() {
             let value = |c: char| {
                 c.to_digit(16).ok_or_else(|| {
-                    PgError::new("22023", format!("invalid hexadecimal digit: \"{c}\""))
+                    Error::postgres("22023", format!("invalid hexadecimal digit: \"{c}\""))
                 })
             };
             let high = value(high)?;
             let Some(low) = digits.next() else {
-                return Err(PgError::new(
+                return Err(Error::postgres(
                     "22023",
                     "invalid hexadecimal data: odd number of digits",
                 ));
@@ -70,7 +70,7 @@ pub fn parse(text: &str) -> PgResult<Vec<u8>> {
                 rest = after;
             }
             [b'\\', ..] => {
-                return Err(PgError::new("22P02", "invalid input syntax for type bytea"));
+                return Err(Error::postgres("22P02", "invalid input syntax for type bytea"));
             }
             [byte, after @ ..] => {
                 bytes.push(*byte);
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(escape, "\\000a\\\\\\377\\012~\\177");
         assert_eq!(parse(&hex).unwrap(), bytes);
         assert_eq!(parse(&escape).unwrap(), bytes);
-        assert_eq!(parse("\\x0").unwrap_err().code, "22023");
-        assert_eq!(parse("\\9").unwrap_err().code, "22P02");
+        assert_eq!(parse("\\x0").unwrap_err().sqlstate(), "22023");
+        assert_eq!(parse("\\9").unwrap_err().sqlstate(), "22P02");
     }
 }

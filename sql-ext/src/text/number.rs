@@ -1,7 +1,7 @@
 //! Integers, floating point and numeric.
 
 use super::{Out, invalid};
-use crate::error::{PgError, PgResult};
+use crate::error::{Error, Result};
 
 /// Without the blanks that PostgreSQL skips around a number.
 pub fn trim(text: &str) -> &str {
@@ -188,7 +188,7 @@ pub fn write_digits(out: &mut Out, digits: &[u8], scale: i8, trim: bool) {
 ///
 /// # Errors
 /// 22P02 for what is no integer, 22003 for one that is out of range.
-pub fn parse_int(text: &str, least: i64, most: i64, ty: &str) -> PgResult<i64> {
+pub fn parse_int(text: &str, least: i64, most: i64, ty: &str) -> Result<i64> {
     let word = trim(text);
     let (negative, digits) = match word.as_bytes() {
         [b'-', rest @ ..] => (true, rest),
@@ -212,15 +212,15 @@ pub fn parse_int(text: &str, least: i64, most: i64, ty: &str) -> PgResult<i64> {
     if (least..=most).contains(&value) { Ok(value) } else { Err(out_of_range(text, ty)) }
 }
 
-fn out_of_range(text: &str, ty: &str) -> PgError {
-    PgError::new("22003", format!("value \"{text}\" is out of range for type {ty}"))
+fn out_of_range(text: &str, ty: &str) -> Error {
+    Error::postgres("22003", format!("value \"{text}\" is out of range for type {ty}"))
 }
 
 /// Reads a `double precision`.
 ///
 /// # Errors
 /// 22P02 for what is no number, 22003 for one that is too large or too small.
-pub fn parse_float8(text: &str) -> PgResult<f64> {
+pub fn parse_float8(text: &str) -> Result<f64> {
     parse_float(
         text,
         "double precision",
@@ -234,7 +234,7 @@ pub fn parse_float8(text: &str) -> PgResult<f64> {
 ///
 /// # Errors
 /// 22P02 for what is no number, 22003 for one that is too large or too small.
-pub fn parse_float4(text: &str) -> PgResult<f32> {
+pub fn parse_float4(text: &str) -> Result<f32> {
     parse_float(text, "real", |t| t.parse::<f32>().ok(), |v| v.is_infinite(), |v| *v == 0.0)
 }
 
@@ -244,7 +244,7 @@ fn parse_float<T>(
     parse: impl Fn(&str) -> Option<T>,
     infinite: impl Fn(&T) -> bool,
     zero: impl Fn(&T) -> bool,
-) -> PgResult<T> {
+) -> Result<T> {
     let word = trim(text);
     let unsigned = word.strip_prefix(['-', '+']).unwrap_or(word);
     if !unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
@@ -258,7 +258,7 @@ fn parse_float<T>(
     let mantissa = unsigned.split(['e', 'E']).next().unwrap_or("");
     let nothing = !mantissa.bytes().any(|b| matches!(b, b'1'..=b'9'));
     if infinite(&value) || (zero(&value) && !nothing) {
-        return Err(PgError::new("22003", format!("\"{word}\" is out of range for type {ty}")));
+        return Err(Error::postgres("22003", format!("\"{word}\" is out of range for type {ty}")));
     }
     Ok(value)
 }
@@ -269,7 +269,7 @@ fn parse_float<T>(
 ///
 /// # Errors
 /// 22P02 for what is no number, 22003 for one that does not fit, 0A000 for NaN and infinity.
-pub fn parse_numeric(text: &str, precision: u8, scale: i8, free: bool) -> PgResult<i128> {
+pub fn parse_numeric(text: &str, precision: u8, scale: i8, free: bool) -> Result<i128> {
     let word = trim(text);
     let error = || invalid("22P02", "numeric", text);
     let (negative, rest) = match word.as_bytes() {
@@ -279,7 +279,7 @@ pub fn parse_numeric(text: &str, precision: u8, scale: i8, free: bool) -> PgResu
     };
     for special in ["nan", "infinity", "inf"] {
         if rest.eq_ignore_ascii_case(special.as_bytes()) {
-            return Err(PgError::unsupported(format!("numeric \"{word}\"")));
+            return Err(Error::unsupported(format!("numeric \"{word}\"")));
         }
     }
     let end = rest.iter().position(|b| matches!(b, b'e' | b'E'));
@@ -340,11 +340,11 @@ pub fn parse_numeric(text: &str, precision: u8, scale: i8, free: bool) -> PgResu
         shift += 1;
     }
     if free && dropped {
-        return Err(PgError::new(
+        return Err(Error::postgres(
             "22003",
             format!("numeric \"{word}\" has more than {scale} digits after the decimal point"),
         )
-        .hint("Declare the column with a precision and scale to have values rounded."));
+        .with_hint("Declare the column with a precision and scale to have values rounded."));
     }
     if first_dropped.is_some_and(|d| d >= 5) {
         value += 1;
@@ -355,15 +355,15 @@ pub fn parse_numeric(text: &str, precision: u8, scale: i8, free: bool) -> PgResu
     Ok(if negative { -value } else { value })
 }
 
-fn overflow(precision: u8, scale: i8, free: bool) -> PgError {
-    let error = PgError::new("22003", "numeric field overflow");
+fn overflow(precision: u8, scale: i8, free: bool) -> Error {
+    let error = Error::postgres("22003", "numeric field overflow");
     if free {
-        return error.detail(format!(
+        return error.with_detail(format!(
             "A numeric value has at most {} digits before and {scale} after the decimal point.",
             i32::from(precision) - i32::from(scale)
         ));
     }
-    error.detail(format!(
+    error.with_detail(format!(
         "A field with precision {precision}, scale {scale} must round to an absolute value less than 10^{}.",
         i32::from(precision) - i32::from(scale)
     ))
@@ -422,10 +422,10 @@ mod tests {
         ] {
             assert_eq!(parse_numeric(text, 10, 2, false).unwrap(), value, "{text}");
         }
-        assert_eq!(parse_numeric("99999999.995", 10, 2, false).unwrap_err().code, "22003");
-        assert_eq!(parse_numeric("1.2.3", 10, 2, false).unwrap_err().code, "22P02");
-        assert_eq!(parse_numeric("1e", 10, 2, false).unwrap_err().code, "22P02");
-        assert_eq!(parse_numeric("0.001", 10, 2, true).unwrap_err().code, "22003");
+        assert_eq!(parse_numeric("99999999.995", 10, 2, false).unwrap_err().sqlstate(), "22003");
+        assert_eq!(parse_numeric("1.2.3", 10, 2, false).unwrap_err().sqlstate(), "22P02");
+        assert_eq!(parse_numeric("1e", 10, 2, false).unwrap_err().sqlstate(), "22P02");
+        assert_eq!(parse_numeric("0.001", 10, 2, true).unwrap_err().sqlstate(), "22003");
         assert_eq!(parse_numeric("0.010", 10, 2, true).unwrap(), 1);
     }
 
@@ -433,16 +433,16 @@ mod tests {
     fn integers_out_of_range_are_told_from_what_is_none() {
         let parse = |t| parse_int(t, i64::from(i32::MIN), i64::from(i32::MAX), "integer");
         assert_eq!(parse(" -2147483648 ").unwrap(), i64::from(i32::MIN));
-        assert_eq!(parse("2147483648").unwrap_err().code, "22003");
-        assert_eq!(parse("1.5").unwrap_err().code, "22P02");
-        assert_eq!(parse("").unwrap_err().code, "22P02");
-        assert_eq!(parse("99999999999999999999").unwrap_err().code, "22003");
+        assert_eq!(parse("2147483648").unwrap_err().sqlstate(), "22003");
+        assert_eq!(parse("1.5").unwrap_err().sqlstate(), "22P02");
+        assert_eq!(parse("").unwrap_err().sqlstate(), "22P02");
+        assert_eq!(parse("99999999999999999999").unwrap_err().sqlstate(), "22003");
     }
 
     #[test]
     fn a_float_that_overflows_or_vanishes_is_out_of_range() {
-        assert_eq!(parse_float8("1e400").unwrap_err().code, "22003");
-        assert_eq!(parse_float8("1e-400").unwrap_err().code, "22003");
+        assert_eq!(parse_float8("1e400").unwrap_err().sqlstate(), "22003");
+        assert_eq!(parse_float8("1e-400").unwrap_err().sqlstate(), "22003");
         assert_eq!(parse_float8("0e-400").unwrap(), 0.0);
         assert_eq!(parse_float8("-inf").unwrap(), f64::NEG_INFINITY);
         assert!(parse_float8("infinit").is_err());
