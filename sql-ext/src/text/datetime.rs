@@ -404,7 +404,7 @@ fn parse(text: &str, ty: &str) -> Result<Parsed> {
                     .find(|c: char| !(c.is_ascii_digit() || c == ':'))
                     .map_or(rest.len(), |e| e + 1);
                 parts.zone = Some(Zone::Offset(offset(&rest[..end]).ok_or_else(|| {
-                    PgError::new(
+                    Error::postgres(
                         "22009",
                         format!("time zone displacement out of range: \"{text}\""),
                     )
