@@ -132,14 +132,3 @@ impl fmt::Display for PgError {
 }
 
 impl std::error::Error for PgError {}
-
-impl From<chronos_sql_ext::Error> for PgError {
-    fn from(error: chronos_sql_ext::Error) -> Self {
-        PgError {
-            detail: error.detail().map(str::to_owned),
-            hint: error.hint().map(str::to_owned),
-            position: error.position(),
-            ..PgError::new(error.sqlstate(), error.to_string())
-        }
-    }
-}
