@@ -49,6 +49,7 @@ impl SystemTable {
                 "pg_attrdef" => relations::pg_attrdef(c, rows),
                 "pg_index" => relations::pg_index(c, rows),
                 "pg_constraint" => relations::pg_constraint(c, rows),
+                "pg_rewrite" => relations::pg_rewrite(c, rows),
                 "pg_sequence" => relations::pg_sequence(c, rows),
                 "pg_description" => relations::pg_description(c, rows),
                 "pg_shdescription" => relations::pg_shdescription(c, rows),

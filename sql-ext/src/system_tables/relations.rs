@@ -459,3 +459,18 @@ pub(crate) fn pg_depend(c: &SystemCatalog, rows: &mut Rows) {
         }
     }
 }
+
+/// The rule that makes each view a view.
+pub(crate) fn pg_rewrite(c: &SystemCatalog, rows: &mut Rows) {
+    for rel in c.relations().into_iter().filter(|r| r.kind() == 'v') {
+        rows.push([
+            // No column has the number 0, so it is no default's identifier.
+            ("oid", default_oid(rel.oid, 0).into()),
+            ("rulename", "_RETURN".into()),
+            ("ev_class", rel.oid.into()),
+            ("ev_type", "1".into()),
+            ("ev_enabled", "O".into()),
+            ("is_instead", true.into()),
+        ]);
+    }
+}

@@ -818,11 +818,14 @@ fn print_in_body(body: &mut SetExpr) {
             if let GroupByExpr::Expressions(group, _) = &mut select.group_by {
                 group.iter_mut().for_each(reg_to_text);
             }
-            let of_catalog = select.from.iter().any(|f| match &f.relation {
-                TableFactor::Table { name, .. } => {
-                    system_name(name).is_some_and(|n| n.value.starts_with("pg_"))
-                }
-                _ => false,
+            let of_catalog = select.from.iter().any(|f| {
+                let joined = f.joins.iter().map(|j| &j.relation);
+                std::iter::once(&f.relation).chain(joined).any(|factor| match factor {
+                    TableFactor::Table { name, .. } => {
+                        system_name(name).is_some_and(|n| n.value.starts_with("pg_"))
+                    }
+                    _ => false,
+                })
             });
             for item in &mut select.projection {
                 if of_catalog {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use chronos_catalog::SqlType;
 use chronos_catalog::schema::SQL_TYPE_KEY;
 
@@ -162,9 +162,4 @@ pub(crate) fn type_oid(type_name: &str) -> u32 {
         "xid" => 28,
         _ => 25,
     }
-}
-
-/// Whether an Arrow type is a list.
-pub(crate) fn is_list(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::List(_))
 }

@@ -405,3 +405,14 @@ async fn reg_types_go_both_ways() {
     let rows = ask(&context, sql).await.expect("it runs");
     assert_eq!(rows, ["sensors|16389|app.users|integer|app|sensors"]);
 }
+
+#[tokio::test]
+async fn a_key_of_two_columns_prints_as_a_vector_and_unnests_as_a_list() {
+    let context = context_at(20);
+    let sql = "SELECT i.indkey FROM pg_index i WHERE i.indexrelid = 'readings_pkey'::regclass";
+    assert_eq!(ask(&context, sql).await.expect("it runs"), ["1 2"]);
+    let sql = "SELECT a.attname FROM (SELECT indrelid, unnest(indkey) AS k FROM pg_index \
+               WHERE indexrelid = 'readings_pkey'::regclass) i \
+               JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.k ORDER BY a.attnum";
+    assert_eq!(ask(&context, sql).await.expect("it runs"), ["sensor", "at"]);
+}

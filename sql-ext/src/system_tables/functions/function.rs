@@ -19,7 +19,6 @@ use crate::system_tables::rows::{Cell, cells_to_array};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Returns {
     Bool,
-    Int2,
     Int4,
     Int8,
     Text,
@@ -38,7 +37,6 @@ impl Returns {
         let list = |t| SqlType::Array(Box::new(t));
         match self {
             Returns::Bool => SqlType::Bool,
-            Returns::Int2 => SqlType::Int2,
             Returns::Int4 => SqlType::Int4,
             Returns::Int8 => SqlType::Int8,
             Returns::Text => SqlType::Text,
