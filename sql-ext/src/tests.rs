@@ -483,3 +483,27 @@ async fn arithmetic_fails_where_postgres_does() {
         );
     }
 }
+
+#[test]
+fn long_statements_plan_on_a_planning_stack() {
+    let run = |sql: String| {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async { rows(&sql).await })
+    };
+    let answers = std::thread::Builder::new()
+        .stack_size(crate::PLANNING_STACK_BYTES)
+        .spawn(move || {
+            [
+                run(format!("select count(*) from t where {}id = 1", "id = 2 or ".repeat(2_000))),
+                run(format!("select 1{}", " + 1".repeat(100))),
+                run(format!("select {}1{}", "(".repeat(250), ")".repeat(250))),
+                run(format!("select {}1{}", "abs(".repeat(100), ")".repeat(100))),
+                run(format!("select 1{}", " + 1".repeat(401))),
+            ]
+        })
+        .unwrap()
+        .join()
+        .unwrap();
+    assert_eq!(answers[..4], ["2", "101", "1", "1"]);
+    assert!(answers[4].starts_with("54001"), "{}", answers[4]);
+}

@@ -11,10 +11,10 @@ use datafusion::sql::sqlparser::ast::{
     ObjectNamePart, Query, TableFactor, TableFunctionArgs, TableWithJoins, Value, VisitMut,
     VisitorMut,
 };
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Location;
 
+use super::dialect::ChronosDialect;
 use super::source::Source;
 use crate::error::{Error, Result};
 
@@ -312,7 +312,7 @@ fn as_of_function(factor: &mut TableFactor) -> Result<Option<TimeClause>> {
         return Err(Error::postgres("42883", "as_of takes a table's name as a text literal"));
     };
     let instant = instant.clone();
-    let table = Parser::new(&PostgreSqlDialect {})
+    let table = Parser::new(&ChronosDialect)
         .try_with_sql(table)
         .and_then(|mut parser| parser.parse_object_name(false))
         .map_err(|_| Error::postgres("42602", format!("invalid name \"{table}\"")))?;

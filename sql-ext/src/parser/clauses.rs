@@ -9,10 +9,11 @@
 //! parser, so [`super::attach`] finds the reference again. What remains is ordinary PostgreSQL.
 
 use datafusion::sql::sqlparser::ast::{Expr, Ident};
-use datafusion::sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
+use datafusion::sql::sqlparser::dialect::{Dialect, Precedence};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word};
 
 use super::attach::TimeClause;
+use super::dialect::ChronosDialect;
 use super::source::Source;
 use super::{begins, is_word, parser};
 use crate::error::{Error, Result};
@@ -212,7 +213,7 @@ fn bounds(
 fn expression(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<(Expr, usize)> {
     // The expression ends at the latest where its bracket does.
     let mut parser = parser(tokens);
-    let precedence = PostgreSqlDialect {}.prec_value(Precedence::Between);
+    let precedence = ChronosDialect.prec_value(Precedence::Between);
     let expr = parser.parse_subexpr(precedence).map_err(|error| source.parser_error(error))?;
     Ok((expr, parser.index()))
 }

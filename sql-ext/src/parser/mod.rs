@@ -10,6 +10,7 @@
 
 mod attach;
 mod clauses;
+mod dialect;
 mod extensions;
 mod guard;
 mod source;
@@ -17,12 +18,12 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserOptions};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use crate::error::Result;
 use crate::statement::{Statement, StatementKind};
+use dialect::ChronosDialect;
 use source::Source;
 
 pub(crate) use attach::{TimeClause, spread_over, take_time_clause};
@@ -31,7 +32,7 @@ use guard::NESTING_MAX;
 /// Splits and parses a query string.
 pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {
     let source = Source::new(sql);
-    let tokens = Tokenizer::new(&PostgreSqlDialect {}, sql)
+    let tokens = Tokenizer::new(&ChronosDialect, sql)
         .tokenize_with_location()
         .map_err(|error| source.tokenizer_error(&error))?;
     let tokens: Vec<TokenWithSpan> =
@@ -63,7 +64,7 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
 
 /// The parser for a run of tokens, with PostgreSQL's dialect.
 fn parser(tokens: &[TokenWithSpan]) -> Parser<'static> {
-    Parser::new(&PostgreSqlDialect {})
+    Parser::new(&ChronosDialect)
         .with_options(ParserOptions::new().with_unescape(true))
         .with_recursion_limit(4 * NESTING_MAX)
         .with_tokens_with_locations(tokens.to_vec())

@@ -204,3 +204,22 @@ fn statements_of_ours_parse() {
     };
     assert_eq!((modes.read_only, modes.deferrable), (Some(true), Some(false)));
 }
+
+#[test]
+fn marked_statement_prints_and_parses_again() {
+    for sql in ["select * from t as of $1 x", "select * from t for system_time from 'a' to 'b'"] {
+        let once = printed(sql);
+        assert_eq!(printed(&once), once);
+        let Ok([statement]) = <[_; 1]>::try_from(parse(&once).unwrap()) else { panic!("{once}") };
+        let StatementKind::Sql(statement) = statement.kind else { panic!("{once}") };
+        assert!(
+            format!("{statement:?}").contains("Named { name: Ident { value: \"_chronos_time\"")
+        );
+    }
+}
+
+#[test]
+fn nested_calls_parse_in_linear_time() {
+    let sql = format!("select {}1{}", "abs(".repeat(200), ")".repeat(200));
+    assert!(parse(&sql).is_ok());
+}
