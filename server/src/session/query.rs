@@ -41,7 +41,6 @@ impl Session {
             && !query.locks.is_empty()
         {
             self.check_locks()?;
-            // First committer wins without row locks; what is locked is only read.
             unlocked = sql.clone();
             if let ast::Statement::Query(query) = &mut unlocked {
                 query.locks.clear();
@@ -57,6 +56,12 @@ impl Session {
     fn check_locks(&self) -> PgResult<()> {
         if self.shared.as_of().is_some() {
             return Err(PgError::new("25006", "cannot lock rows while reading as of an instant"));
+        }
+        // The locks of a statement that is a transaction of its own end with it.
+        if self.block != super::transaction::Block::None {
+            return Err(PgError::unsupported("SELECT … FOR UPDATE in a transaction block").hint(
+                "A transaction that changes rows which another changed meanwhile fails with 40001.",
+            ));
         }
         Ok(())
     }
