@@ -20,7 +20,8 @@ use tracing::{info, warn};
 use crate::config::{Config, ConfigError};
 use crate::engine::{self, Engine};
 use crate::http;
-use crate::pgwire::listener::{Limits, SessionFactory, serve_with};
+use crate::error::PgError;
+use crate::pgwire::listener::{Limits, serve_with};
 use crate::session::Sessions;
 
 /// The stack of a thread that plans statements: deep expressions recurse in the planner.
@@ -64,6 +65,9 @@ pub enum Error {
     /// The listening socket failed.
     #[error("could not accept connections: {0}")]
     Accept(io::Error),
+    /// Sessions cannot be made.
+    #[error("could not start: {0}")]
+    Sessions(PgError),
     /// The engine did not open or stop.
     #[error(transparent)]
     Engine(#[from] engine::Error),
@@ -103,7 +107,7 @@ fn start_logging(config: &Config) -> Result<(), Error> {
 async fn serve(config: Config) -> Result<(), Error> {
     // Before anything else, so that a signal during the start is not lost.
     let mut signals = Signals::new().map_err(Error::Start)?;
-    let node = Node::start(config, |engine| Sessions::new(Arc::clone(engine))).await?;
+    let node = Node::start(config).await?;
     announce(&node);
     let name = signals.next().await;
     info!(signal = name, "stopping");
@@ -156,15 +160,12 @@ impl Node {
     ///
     /// # Errors
     /// What kept it from starting; nothing is left running then.
-    pub async fn start<F: SessionFactory>(
-        config: Config,
-        sessions: impl FnOnce(&Arc<Engine>) -> F,
-    ) -> Result<Node, Error> {
+    pub async fn start(config: Config) -> Result<Node, Error> {
         if let Err(source) = tokio::fs::create_dir_all(&config.data_dir).await {
             return Err(Error::DataDir { path: config.data_dir.clone(), source });
         }
         let engine = Engine::open(&config).await?;
-        match Self::listen(&config, &engine, sessions(&engine)).await {
+        match Self::listen(&config, &engine).await {
             Ok(node) => Ok(node),
             Err(error) => {
                 if let Err(stop) = engine.shutdown().await {
@@ -175,11 +176,7 @@ impl Node {
         }
     }
 
-    async fn listen<F: SessionFactory>(
-        config: &Config,
-        engine: &Arc<Engine>,
-        sessions: F,
-    ) -> Result<Node, Error> {
+    async fn listen(config: &Config, engine: &Arc<Engine>) -> Result<Node, Error> {
         let listener = bind(config.listen, "--listen").await?;
         let listen = listener.local_addr().map_err(Error::Accept)?;
         let http_listener = match config.http {
@@ -190,6 +187,7 @@ impl Node {
             Some(listener) => Some(listener.local_addr().map_err(Error::Accept)?),
             None => None,
         };
+        let sessions = Sessions::new(Arc::clone(engine)).map_err(Error::Sessions)?;
         let shutdown = CancellationToken::new();
         let answering = http_listener.map(|listener| {
             tokio::spawn(http::serve(listener, Arc::clone(engine), shutdown.clone()))
