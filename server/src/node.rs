@@ -19,8 +19,8 @@ use tracing::{info, warn};
 
 use crate::config::{Config, ConfigError};
 use crate::engine::{self, Engine};
-use crate::http;
 use crate::error::PgError;
+use crate::http;
 use crate::pgwire::listener::{Limits, serve_with};
 use crate::session::Sessions;
 

@@ -4,13 +4,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chronos_catalog::{ColumnId, TableDef};
+use chronos_catalog::{ColumnId, SqlType, TableDef};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use datafusion::arrow::compute::take_record_batch;
-use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
+use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Float64Type};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::row::{RowConverter, SortField};
-use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use crate::pgwire::text_of;
+use crate::session::api::TextSettings;
 
 /// The columns of a key out of rows in the table's columns.
 pub(super) fn project(
@@ -93,20 +95,27 @@ pub(super) fn failing_row_sentence(rows: &RecordBatch, row: usize) -> String {
     format!("Failing row contains ({}).", values(rows, row))
 }
 
-/// A row's values as text, separated by commas.
+/// A row's values as text, separated by commas. Times with a zone are shown in UTC, for a key
+/// belongs to no session.
 fn values(rows: &RecordBatch, row: usize) -> String {
-    let options = FormatOptions::default().with_null("null");
-    let texts: Vec<String> = rows
-        .columns()
-        .iter()
-        .map(|column| match column.data_type() {
-            DataType::Boolean if column.is_valid(row) => {
-                if column.as_boolean().value(row) { "t" } else { "f" }.to_owned()
-            }
-            _ => ArrayFormatter::try_new(column.as_ref(), &options)
-                .map_or_else(|_| "?".to_owned(), |f| f.value(row).to_string()),
-        })
-        .collect();
+    let settings = TextSettings {
+        time_zone: chrono_tz::UTC,
+        interval_style: "postgres".to_owned(),
+        bytea_escape: false,
+        extra_float_digits: 1,
+        date_style: "ISO, MDY".to_owned(),
+    };
+    let text = |(array, field): (&ArrayRef, &Arc<Field>)| {
+        let ty = SqlType::of_field(field).unwrap_or(SqlType::Text);
+        match text_of(array, &ty, row, &settings) {
+            Ok(Some(text)) => text,
+            Ok(None) => "null".to_owned(),
+            // Never worth hiding the error that is about to be told.
+            Err(_) => "?".to_owned(),
+        }
+    };
+    let texts: Vec<String> =
+        rows.columns().iter().zip(rows.schema_ref().fields()).map(text).collect();
     texts.join(", ")
 }
 
@@ -129,7 +138,7 @@ pub(super) fn compact(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::array::{Float64Array, Int32Array, StringViewArray};
-    use datafusion::arrow::datatypes::{Field, Schema};
+    use datafusion::arrow::datatypes::Schema;
 
     use super::*;
 

@@ -14,6 +14,7 @@ use datafusion::arrow::array::{
     Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, new_null_array,
 };
 use datafusion::arrow::compute::{cast, concat_batches, filter_record_batch};
+use datafusion::arrow::datatypes::{Field, Schema};
 
 use crate::engine::error::{EngineResult, Error};
 use crate::engine::instance::Engine;
@@ -227,6 +228,11 @@ impl Transaction {
         if n == 0 {
             return Ok(());
         }
+        // Under the table's names and types, whatever the caller called the columns; NULLs are
+        // allowed until they have been looked for.
+        let fields: Vec<Field> =
+            def.arrow_fields().into_iter().map(|f| f.with_nullable(true)).collect();
+        let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), rows.columns().to_vec())?;
         self.check_not_null(table, &def, &rows)?;
         self.check_unique(table, &def, &rows).await?;
         let mut columns = rows.columns().to_vec();

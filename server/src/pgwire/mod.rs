@@ -31,6 +31,7 @@ mod tests;
 pub mod types;
 
 pub use chronos_sql_ext::text;
+pub(crate) use encode::text_of;
 
 /// The version that clients are told: they choose their catalog queries by it.
 pub const SERVER_VERSION: &str = "15.8";

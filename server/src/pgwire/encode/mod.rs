@@ -54,6 +54,25 @@ impl ColumnWriter {
     }
 }
 
+/// A value as text, for messages; `None` for NULL.
+///
+/// # Errors
+/// Those of [`ColumnWriter::new`].
+pub(crate) fn text_of(
+    array: &ArrayRef,
+    ty: &SqlType,
+    row: usize,
+    settings: &TextSettings,
+) -> PgResult<Option<String>> {
+    let mut writer = ColumnWriter::new(&array.slice(row, 1), ty, 0, settings)?;
+    if writer.is_null(0) {
+        return Ok(None);
+    }
+    let mut out = BytesMut::new();
+    writer.write(0, &mut out);
+    Ok(Some(String::from_utf8_lossy(&out).into_owned()))
+}
+
 /// Writes the rows of a batch.
 pub(super) struct RowEncoder {
     columns: Vec<ColumnWriter>,
