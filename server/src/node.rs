@@ -19,7 +19,6 @@ use tracing::{info, warn};
 
 use crate::config::{Config, ConfigError};
 use crate::engine::{self, Engine};
-use crate::error::PgError;
 use crate::http;
 use crate::pgwire::listener::{Limits, serve_with};
 use crate::session::Sessions;
@@ -65,9 +64,6 @@ pub enum Error {
     /// The listening socket failed.
     #[error("could not accept connections: {0}")]
     Accept(io::Error),
-    /// Sessions cannot be made.
-    #[error("could not start: {0}")]
-    Sessions(PgError),
     /// The engine did not open or stop.
     #[error(transparent)]
     Engine(#[from] engine::Error),
@@ -187,7 +183,7 @@ impl Node {
             Some(listener) => Some(listener.local_addr().map_err(Error::Accept)?),
             None => None,
         };
-        let sessions = Sessions::new(Arc::clone(engine)).map_err(Error::Sessions)?;
+        let sessions = Sessions::new(Arc::clone(engine));
         let shutdown = CancellationToken::new();
         let answering = http_listener.map(|listener| {
             tokio::spawn(http::serve(listener, Arc::clone(engine), shutdown.clone()))
