@@ -5,7 +5,7 @@
 //! signal -> no new connections -> running statements end -> flush, snapshot -> log -> exit
 //! ```
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -90,9 +90,13 @@ pub fn run(config: Config) -> Result<(), Error> {
 fn start_logging(config: &Config) -> Result<(), Error> {
     use tracing_subscriber::EnvFilter;
     let level = std::env::var("RUST_LOG").unwrap_or_else(|_| config.log_level.clone());
-    let filter = EnvFilter::try_new(&level)
+    // The consensus library tells every step at INFO; who wants that asks for it by name.
+    let filter = EnvFilter::try_new(format!("openraft=warn,{level}"))
         .map_err(|e| Error::LogLevel { level: level.clone(), reason: e.to_string() })?;
-    let logging = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let logging = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
     if logging.try_init().is_err() {
         // A test runs several nodes in one process; the first one's logging stays.
         info!("logging was started before");
