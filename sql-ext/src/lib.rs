@@ -25,6 +25,7 @@ mod window;
 
 pub use bind::{Bound, bind};
 pub use error::{Error, Result};
+pub use functions::cast;
 pub use names::{output_name, output_names};
 pub use session::configure;
 pub use statement::{Extension, Statement, StatementKind, TransactionModes, parse};

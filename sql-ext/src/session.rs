@@ -26,6 +26,7 @@ pub fn configure(
     let functions = builder.scalar_functions().get_or_insert_default();
     functions.push(Arc::new(ScalarUDF::new_from_impl(WindowFunction::new())));
     functions.extend(now::functions(&catalog));
+    crate::functions::install(&mut builder);
     builder
         .with_relation_planners(vec![Arc::new(TemporalRelationPlanner::new(Arc::clone(&catalog)))])
         .with_type_planner(Arc::new(PostgresTypePlanner))

@@ -25,8 +25,21 @@ use datafusion::sql::sqlparser::ast::{
 use super::names::RegKind;
 
 /// Functions that give a list here and rows in PostgreSQL.
-const SETS: &[&str] =
-    &["_pg_expandarray", "generate_series", "generate_subscripts", "pg_partition_ancestors"];
+const SETS: &[&str] = &[
+    "_pg_expandarray",
+    "generate_series",
+    "generate_subscripts",
+    "json_array_elements",
+    "json_array_elements_text",
+    "json_object_keys",
+    "jsonb_array_elements",
+    "jsonb_array_elements_text",
+    "jsonb_object_keys",
+    "pg_partition_ancestors",
+    "regexp_matches",
+    "regexp_split_to_table",
+    "string_to_table",
+];
 
 /// Functions whose arguments of reg-types are taken as text.
 const OVER_TEXT: &[&str] = &[

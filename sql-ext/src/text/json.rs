@@ -33,7 +33,7 @@ fn invalid(text: &str, error: &serde_json::Error) -> Error {
     Error::postgres("22P02", "invalid input syntax for type json").with_detail(shown)
 }
 
-fn write(out: &mut String, value: &Value) -> Result<()> {
+pub(crate) fn write(out: &mut String, value: &Value) -> Result<()> {
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(true) => out.push_str("true"),
@@ -105,7 +105,7 @@ fn plain_number(out: &mut String, text: &str) -> Result<()> {
     Ok(())
 }
 
-fn string(out: &mut String, text: &str) -> Result<()> {
+pub(crate) fn string(out: &mut String, text: &str) -> Result<()> {
     out.push('"');
     for c in text.chars() {
         match c {
