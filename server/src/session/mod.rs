@@ -29,6 +29,8 @@ mod session;
 mod settings;
 mod shared;
 mod show;
+#[cfg(test)]
+mod tests;
 mod transaction;
 mod values;
 mod write;

@@ -1,12 +1,402 @@
 //! ALTER TABLE.
 
-use datafusion::sql::sqlparser::ast::AlterTable;
+use std::sync::Arc;
 
+use chronos_catalog::{ColumnId, ConstraintKind, Object, Relation, SqlType, TableDef};
+use datafusion::arrow::array::Array;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::sql::sqlparser::ast::{
+    AlterColumnOperation, AlterTable, AlterTableOperation, Expr, Ident, ObjectName,
+    RenameTableNameKind, SelectItem, Statement, TableConstraint,
+};
+
+use super::columns::{self, NewKind};
 use crate::error::{PgError, PgResult};
+use crate::session::build;
+use crate::session::names::{fold, single};
 use crate::session::session::Session;
+use crate::session::write::WriteTarget;
 
 impl Session {
-    pub(super) async fn alter_table(&mut self, _alter: &AlterTable) -> PgResult<String> {
-        Err(PgError::unsupported("ALTER TABLE"))
+    pub(super) async fn alter_table(&mut self, alter: &AlterTable) -> PgResult<String> {
+        let tag = "ALTER TABLE".to_owned();
+        if alter.if_exists
+            && self.scope()?.lookup().relation(&self.relation_name(&alter.name)?).is_none()
+        {
+            let message = format!("relation \"{}\" does not exist, skipping", alter.name);
+            self.notice(PgError::notice(message));
+            return Ok(tag);
+        }
+        for operation in &alter.operations {
+            // Each one sees what the ones before it made of the table.
+            let target = self.write_target(&alter.name)?;
+            let object = self.table_object(&target)?;
+            match operation {
+                AlterTableOperation::RenameTable { table_name } => {
+                    self.rename_table(&target, object, table_name).await?;
+                    return Ok(tag);
+                }
+                operation => self.alter_one(&target, object, operation).await?,
+            }
+        }
+        Ok(tag)
+    }
+
+    fn table_object(&self, target: &WriteTarget) -> PgResult<Object> {
+        let scope = self.scope()?;
+        let object = scope.objects.get(target.oid, scope.at);
+        object.map(|o| (**o).clone()).ok_or_else(|| PgError::internal("the altered table is gone"))
+    }
+
+    async fn alter_one(
+        &mut self,
+        target: &WriteTarget,
+        mut object: Object,
+        operation: &AlterTableOperation,
+    ) -> PgResult<()> {
+        use AlterTableOperation as Op;
+        let mut def = TableDef::clone(&target.def);
+        // Rows written before and after a change of shape are in different shapes.
+        def.schema_version += 1;
+        match operation {
+            Op::AddColumn { if_not_exists, column_def, .. } => {
+                let new = columns::column(column_def, def.next_column)?;
+                let name = new.column.name.clone();
+                if def.column_named(&name).is_some() {
+                    let message =
+                        format!("column \"{name}\" of relation \"{}\" already exists", target.name);
+                    if !*if_not_exists {
+                        return Err(PgError::new("42701", message));
+                    }
+                    self.notice(PgError::notice(format!("{message}, skipping")));
+                    return Ok(());
+                }
+                if new.serial.is_some() {
+                    return Err(PgError::unsupported("adding a serial or identity column"));
+                }
+                if new.constraints.iter().any(|c| !matches!(c.kind, NewKind::Check(..))) {
+                    return Err(PgError::unsupported("adding a column with a key"));
+                }
+                let mut column = new.column;
+                if let Some(default) = &new.default {
+                    self.check_default(&column, default).await?;
+                    column.default = Some(default.to_string());
+                    column.missing = self.missing_value(&column).await?;
+                }
+                if column.not_null && column.missing.is_none() && self.has_rows_now(target).await? {
+                    let message = format!(
+                        "column \"{name}\" of relation \"{}\" contains null values",
+                        target.name
+                    );
+                    return Err(PgError::new("23502", message));
+                }
+                def.next_column += 1;
+                def.columns.push(column);
+                if !new.constraints.is_empty() && self.has_rows_now(target).await? {
+                    return Err(PgError::unsupported(
+                        "adding a CHECK constraint to a table with rows",
+                    ));
+                }
+                for constraint in new.constraints {
+                    self.constrain(target, &object, &mut def, constraint).await?;
+                }
+            }
+            Op::DropColumn { column_names, if_exists, .. } => {
+                for name in column_names {
+                    self.drop_column(target, &mut object, &mut def, name, *if_exists)?;
+                }
+            }
+            Op::RenameColumn { old_column_name, new_column_name } => {
+                let (old, new) = (fold(old_column_name), fold(new_column_name));
+                let place = target.column(&old)?;
+                if def.column_named(&new).is_some() || chronos_sql_ext::is_hidden(&new) {
+                    let message =
+                        format!("column \"{new}\" of relation \"{}\" already exists", target.name);
+                    return Err(PgError::new("42701", message));
+                }
+                self.refuse_for_views(target, "renaming a column of a table that a view reads")?;
+                if def.constraints.iter().any(|c| matches!(&c.kind, ConstraintKind::Check(_))) {
+                    return Err(PgError::unsupported(
+                        "renaming a column of a table with CHECK constraints",
+                    ));
+                }
+                def.columns[place].name.clone_from(&new);
+                if def.options.get("time_column") == Some(&old) {
+                    def.options.insert("time_column".to_owned(), new);
+                }
+            }
+            Op::AlterColumn { column_name, op } => {
+                self.alter_column(target, &mut def, column_name, op).await?;
+            }
+            Op::AddConstraint { constraint, not_valid: false } => {
+                self.add_table_constraint(target, &object, &mut def, constraint).await?;
+            }
+            Op::DropConstraint { if_exists, name, .. } => {
+                let name = fold(name);
+                let before = def.constraints.len();
+                def.constraints.retain(|c| c.name != name);
+                if def.constraints.len() == before {
+                    let message = format!(
+                        "constraint \"{name}\" of relation \"{}\" does not exist",
+                        target.name
+                    );
+                    if !*if_exists {
+                        return Err(PgError::new("42704", message));
+                    }
+                    self.notice(PgError::notice(format!("{message}, skipping")));
+                    return Ok(());
+                }
+            }
+            Op::OwnerTo { .. } => return Ok(()),
+            other => return Err(PgError::unsupported(format!("ALTER TABLE … {other}"))),
+        }
+        object.relation = Relation::Table(Arc::new(def));
+        self.change(target.oid, Some(object)).await
+    }
+
+    async fn constrain(
+        &mut self,
+        target: &WriteTarget,
+        object: &Object,
+        def: &mut TableDef,
+        constraint: columns::NewConstraint,
+    ) -> PgResult<()> {
+        let scope = self.scope()?;
+        let Some(namespace) = object.namespace else {
+            return Err(PgError::internal("a table without a schema"));
+        };
+        self.add_constraint(&scope, namespace, &target.name, def, constraint).await
+    }
+
+    async fn add_table_constraint(
+        &mut self,
+        target: &WriteTarget,
+        object: &Object,
+        def: &mut TableDef,
+        constraint: &TableConstraint,
+    ) -> PgResult<()> {
+        let new = columns::table_constraint(constraint)?;
+        let key = !matches!(new.kind, NewKind::Check(..));
+        // Rows written before would have to be looked through, and given key files.
+        if key && self.has_history(target.oid).await? {
+            return Err(PgError::unsupported("adding a key to a table that has rows"));
+        }
+        if let NewKind::Check(expr, _) = &new.kind {
+            let violated = Expr::UnaryOp {
+                op: datafusion::sql::sqlparser::ast::UnaryOperator::Not,
+                expr: Box::new(Expr::Nested(Box::new(expr.clone()))),
+            };
+            if self.any_row(target, violated).await? {
+                let message = format!(
+                    "check constraint of relation \"{}\" is violated by some row",
+                    target.name
+                );
+                return Err(PgError::new("23514", message));
+            }
+        }
+        self.constrain(target, object, def, new).await
+    }
+
+    fn drop_column(
+        &mut self,
+        target: &WriteTarget,
+        object: &mut Object,
+        def: &mut TableDef,
+        name: &Ident,
+        if_exists: bool,
+    ) -> PgResult<()> {
+        let name = fold(name);
+        let Some(place) = def.columns.iter().position(|c| c.name == name) else {
+            let message =
+                format!("column \"{name}\" of relation \"{}\" does not exist", target.name);
+            if !if_exists {
+                return Err(PgError::new("42703", message));
+            }
+            self.notice(PgError::notice(format!("{message}, skipping")));
+            return Ok(());
+        };
+        if self.is_read_by_view(target.oid)? {
+            let message = format!(
+                "cannot drop column {name} of table {} because other objects depend on it",
+                target.name
+            );
+            return Err(PgError::new("2BP01", message));
+        }
+        let scope = self.scope()?;
+        let id = def.columns[place].id;
+        let indexed = scope.objects.iter(scope.at).any(|(_, o)| {
+            matches!(&o.relation, Relation::Index { table, columns, .. }
+                if *table == target.oid && columns.contains(&id))
+        });
+        if indexed {
+            return Err(PgError::unsupported("dropping a column that has an index")
+                .hint("Drop the index first."));
+        }
+        def.columns.remove(place);
+        def.constraints.retain(|c| !concerns(&c.kind, id, &name));
+        object.comments.remove(&id.0);
+        if def.options.get("time_column") == Some(&name) {
+            def.options.remove("time_column");
+        }
+        Ok(())
+    }
+
+    async fn alter_column(
+        &mut self,
+        target: &WriteTarget,
+        def: &mut TableDef,
+        name: &Ident,
+        operation: &AlterColumnOperation,
+    ) -> PgResult<()> {
+        use AlterColumnOperation as Op;
+        let name = fold(name);
+        let place = target.column(&name)?;
+        match operation {
+            Op::SetNotNull => {
+                let null = Expr::IsNull(Box::new(build::column(&name)));
+                if self.any_row(target, null).await? {
+                    let message = format!(
+                        "column \"{name}\" of relation \"{}\" contains null values",
+                        target.name
+                    );
+                    return Err(PgError::new("23502", message));
+                }
+                def.columns[place].not_null = true;
+            }
+            Op::DropNotNull => {
+                let id = def.columns[place].id;
+                if def.primary_key().is_some_and(|key| key.contains(&id)) {
+                    let message = format!("column \"{name}\" is in a primary key");
+                    return Err(PgError::new("42P16", message));
+                }
+                def.columns[place].not_null = false;
+            }
+            Op::SetDefault { value } => {
+                self.check_default(&def.columns[place], value).await?;
+                def.columns[place].default = Some(value.to_string());
+            }
+            Op::DropDefault => def.columns[place].default = None,
+            Op::SetDataType { data_type, using: None, .. } => {
+                let ty = chronos_sql_ext::sql_type(data_type)?;
+                if !widens(&def.columns[place].ty, &ty) {
+                    return Err(PgError::unsupported(
+                        "changing a column's type other than to a wider one",
+                    ));
+                }
+                self.refuse_for_views(target, "changing a column of a table that a view reads")?;
+                def.columns[place].ty = ty;
+            }
+            Op::SetDataType { .. } => {
+                return Err(PgError::unsupported("ALTER COLUMN … TYPE … USING"));
+            }
+            Op::AddGenerated { .. } => {
+                return Err(PgError::unsupported("ALTER COLUMN … ADD GENERATED"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn rename_table(
+        &mut self,
+        target: &WriteTarget,
+        mut object: Object,
+        name: &RenameTableNameKind,
+    ) -> PgResult<()> {
+        let (RenameTableNameKind::As(name) | RenameTableNameKind::To(name)) = name;
+        let name = single(name)?;
+        self.refuse_for_views(target, "renaming a table that a view reads")?;
+        let scope = self.scope()?;
+        if let Some(namespace) = object.namespace {
+            self.name_is_free(&scope, namespace, &name, false)?;
+        }
+        object.name = name;
+        self.change(target.oid, Some(object)).await
+    }
+
+    /// Views name tables and columns by their text.
+    fn refuse_for_views(&self, target: &WriteTarget, what: &str) -> PgResult<()> {
+        if self.is_read_by_view(target.oid)? { Err(PgError::unsupported(what)) } else { Ok(()) }
+    }
+
+    /// The value, as SQL text, that rows written before a column was added show for it.
+    async fn missing_value(
+        &mut self,
+        column: &chronos_catalog::Column,
+    ) -> PgResult<Option<String>> {
+        let value = self.defaults(column, 1).await?;
+        if value.is_null(0) {
+            return Ok(None);
+        }
+        if matches!(column.ty, SqlType::Interval | SqlType::Array(_)) {
+            return Err(PgError::unsupported("adding an interval or array column with a default"));
+        }
+        let formatter = ArrayFormatter::try_new(value.as_ref(), &FormatOptions::new())?;
+        let mut text = formatter.value(0).to_string();
+        if column.ty == SqlType::Bytea {
+            text.insert_str(0, "\\x");
+        }
+        let bare = matches!(
+            column.ty,
+            SqlType::Bool
+                | SqlType::Int2
+                | SqlType::Int4
+                | SqlType::Int8
+                | SqlType::Float4
+                | SqlType::Float8
+                | SqlType::Numeric(_)
+        );
+        Ok(Some(if bare { text } else { format!("'{}'", text.replace('\'', "''")) }))
+    }
+
+    async fn has_rows_now(&mut self, target: &WriteTarget) -> PgResult<bool> {
+        let always = Expr::value(datafusion::sql::sqlparser::ast::Value::Boolean(true));
+        self.any_row(target, always).await
+    }
+
+    /// Whether a current row meets a condition.
+    async fn any_row(&mut self, target: &WriteTarget, condition: Expr) -> PgResult<bool> {
+        let name = ObjectName::from(vec![build::ident(&target.schema), build::ident(&target.name)]);
+        let one = Expr::value(datafusion::sql::sqlparser::ast::Value::Boolean(true));
+        let items: Vec<SelectItem> = vec![build::aliased(one, "found")];
+        let query = build::select(items, vec![build::table_named(name)], Some(condition));
+        let planned = self.plan(&Statement::Query(Box::new(query))).await?;
+        let mut rows = self.stream(planned).await?;
+        while let Some(batch) = futures::StreamExt::next(&mut rows).await {
+            if batch?.num_rows() > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Whether a constraint goes with a column.
+fn concerns(kind: &ConstraintKind, id: ColumnId, name: &str) -> bool {
+    match kind {
+        ConstraintKind::PrimaryKey(ids) | ConstraintKind::Unique(ids) => ids.contains(&id),
+        ConstraintKind::ForeignKey { columns, .. } => columns.contains(&id),
+        ConstraintKind::Check(sql) => {
+            let Ok(expr) = crate::session::write::parse_expr(sql) else { return false };
+            datafusion::sql::sqlparser::ast::visit_expressions(&expr, |e| {
+                if matches!(e, Expr::Identifier(i) if fold(i) == name) {
+                    std::ops::ControlFlow::Break(())
+                } else {
+                    std::ops::ControlFlow::Continue(())
+                }
+            })
+            .is_break()
+        }
+    }
+}
+
+/// Whether every value of one type is one of the other, in the same representation or a wider.
+fn widens(from: &SqlType, to: &SqlType) -> bool {
+    use SqlType as T;
+    match (from, to) {
+        (a, b) if a == b => true,
+        (T::Int2, T::Int4 | T::Int8) | (T::Int4, T::Int8) | (T::Float4, T::Float8) => true,
+        (T::Varchar(_), T::Text | T::Varchar(None)) | (T::Text, T::Varchar(None)) => true,
+        (T::Varchar(Some(a)), T::Varchar(Some(b))) => a <= b,
+        _ => false,
     }
 }
