@@ -261,7 +261,7 @@ fn fit(values: ArrayRef, to: Target<'_>) -> PgResult<ArrayRef> {
             if rest_blank || matches!(to.ty, SqlType::Name) {
                 return Ok(Some(cut));
             }
-            let message = format!("value too long for type {}", types::name(to.ty));
+            let message = format!("value too long for type {}({limit})", types::name(to.ty));
             Err(PgError::new("22001", message))
         })
         .collect::<PgResult<Vec<_>>>()?;

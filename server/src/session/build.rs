@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     Expr, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectFlavor, SelectItem,
-    SetExpr, TableAlias, TableFactor, TableWithJoins, Value,
+    SetExpr, TableAlias, TableFactor, TableWithJoins,
 };
 
 /// A quoted identifier: exactly that name.
@@ -19,11 +19,6 @@ pub(super) fn column(name: &str) -> Expr {
 /// A column of a relation.
 pub(super) fn qualified(relation: &str, name: &str) -> Expr {
     Expr::CompoundIdentifier(vec![ident(relation), ident(name)])
-}
-
-/// A string.
-pub(super) fn string(text: &str) -> Expr {
-    Expr::value(Value::SingleQuotedString(text.to_owned()))
 }
 
 /// An expression under a name.

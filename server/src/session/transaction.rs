@@ -272,7 +272,8 @@ impl Session {
         self.block = Block::None;
         self.failed = false;
         self.savepoints.clear();
-        self.cursors.clear();
+        // A cursor WITH HOLD has its rows already chosen.
+        self.cursors.retain(|_, cursor| commit && cursor.hold);
         let before = self.settings_before.take();
         let result = if commit {
             self.shared.commit().await.map(|_| ())

@@ -36,11 +36,6 @@ pub(super) struct WriteTarget {
 }
 
 impl WriteTarget {
-    /// The Arrow schema of its rows.
-    pub fn schema_ref(&self) -> Arc<Schema> {
-        Arc::new(Schema::new(self.def.arrow_fields()))
-    }
-
     /// The place of a column.
     ///
     /// # Errors
