@@ -286,7 +286,7 @@ async fn kills_lose_nothing_and_change_no_answer() {
     let mut random = StdRng::seed_from_u64(seed);
 
     // Flushes all the time, so that many kills hit one.
-    let options = TestNode::options().env("CHRONOS_FLUSH_INTERVAL_MS", "100");
+    let options = TestNode::options().env("CHRONOS_FLUSH_INTERVAL", "100ms");
     let mut node = options.start();
     let data_dir: PathBuf = node.data_dir().to_owned();
     let client = node.connect().await;

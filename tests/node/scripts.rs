@@ -72,7 +72,7 @@ async fn times_scripts_in_the_extended_protocol() {
 async fn times_scripts_with_flushes_in_between() {
     for path in scripts("time") {
         let script = Script::read(&path);
-        let node = TestNode::options().env("CHRONOS_FLUSH_INTERVAL_MS", "50").start();
+        let node = TestNode::options().env("CHRONOS_FLUSH_INTERVAL", "50ms").start();
         let client = node.connect().await;
         let moments = script.run(&client, Protocol::Simple).await;
         let deadline = Instant::now() + PATIENCE;
