@@ -28,7 +28,7 @@ fn psql_loads_changes_and_looks_back() {
     }
     script += "
 SELECT count(*) FROM airports;
-SELECT clock_timestamp() AS before \\gset
+SELECT now() AS before \\gset
 UPDATE airports SET alt = 0 WHERE tzone = 'America/New_York';
 DELETE FROM airports WHERE faa = 'JFK';
 SELECT count(*), sum(alt) > 0 FROM airports;

@@ -231,7 +231,7 @@ fn shown(answer: &Answer, sort: bool) -> String {
 /// If the server does not tell.
 pub async fn now(client: &Client) -> String {
     // Commit times may run ahead of the clock.
-    let sql = "SELECT greatest(clock_timestamp(), chronos.last_commit_time())::text";
+    let sql = "SELECT greatest(now(), chronos.last_commit_time())::text";
     let answer = Answer::simple(client, sql).await.expect("the server tells the time");
     answer.value().expect("the time is not NULL")
 }
