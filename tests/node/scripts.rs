@@ -98,20 +98,10 @@ async fn the_scripts_hold_on_postgresql() {
     };
     let config = address.parse().expect("CHRONOS_TEST_POSTGRES is a connection string");
     let client = chronos_tests::node::connect(&config).await.expect("PostgreSQL can be reached");
-    client
-        .batch_execute(
-            "CREATE SCHEMA IF NOT EXISTS chronos;
-             CREATE OR REPLACE FUNCTION chronos.last_commit_time() RETURNS timestamptz
-             LANGUAGE sql AS 'SELECT now()'",
-        )
-        .await
-        .expect("the function that the runner asks can be made");
     for path in scripts("postgresql") {
         for protocol in [Protocol::Simple, Protocol::Extended] {
             client
-                .batch_execute(
-                    "DROP SCHEMA public CASCADE; CREATE SCHEMA public; SET search_path = public",
-                )
+                .batch_execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
                 .await
                 .expect("the schema can be emptied");
             Script::read(&path).run(&client, protocol).await;
