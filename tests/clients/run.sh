@@ -23,7 +23,8 @@ if [ ! -x "$venv/bin/python" ]; then
     "$venv/bin/pip" install --quiet -r "$here/requirements.txt"
 fi
 
-env -u CHRONOS_BIN -u CHRONOS_CLIENTS_VENV "$CHRONOS_BIN" serve --data-dir "$scratch/data" \
+program=$CHRONOS_BIN
+env -u CHRONOS_BIN -u CHRONOS_CLIENTS_VENV "$program" serve --data-dir "$scratch/data" \
     --listen 127.0.0.1:0 --http 127.0.0.1:0 2>"$scratch/log" &
 server=$!
 for _ in $(seq 1200); do
