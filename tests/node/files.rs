@@ -22,16 +22,16 @@ fn batches(file: File) -> Vec<RecordBatch> {
 async fn segments_are_parquet_with_every_version_and_its_system_from() {
     let mut node = TestNode::start();
     let client = node.connect().await;
-    client
-        .batch_execute(
-            "CREATE TABLE t (id int PRIMARY KEY, name text, amount numeric(10,2), at timestamptz);
-             INSERT INTO t VALUES (1, 'one', 1.50, '2026-01-01 00:00+00'), (2, 'two', NULL, NULL);
-             INSERT INTO t VALUES (3, 'three', 3, NULL);
-             UPDATE t SET name = 'TWO' WHERE id = 2;
-             DELETE FROM t WHERE id = 1",
-        )
-        .await
-        .expect("the statements work");
+    // One by one: statements sent together are one transaction, which makes one version of a row.
+    for statement in [
+        "CREATE TABLE t (id int PRIMARY KEY, name text, amount numeric(10,2), at timestamptz)",
+        "INSERT INTO t VALUES (1, 'one', 1.50, '2026-01-01 00:00+00'), (2, 'two', NULL, NULL)",
+        "INSERT INTO t VALUES (3, 'three', 3, NULL)",
+        "UPDATE t SET name = 'TWO' WHERE id = 2",
+        "DELETE FROM t WHERE id = 1",
+    ] {
+        client.batch_execute(statement).await.expect("the statement works");
+    }
     let history = "SELECT id, name, (extract(epoch FROM _system_from) * 1000000)::int8
                    FROM t FOR SYSTEM_TIME ALL ORDER BY id, _system_from";
     let history = Answer::simple(&client, history).await.expect("the history can be read");
