@@ -348,6 +348,8 @@ impl VisitorMut for Binder<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> Flow {
+        zone_as_function(expr);
+        interval_as_cast(expr);
         match window::rewrite(expr) {
             Ok(rewritten) => {
                 self.holds_instants |= rewritten;
@@ -355,6 +357,38 @@ impl VisitorMut for Binder<'_> {
             }
             Err(error) => ControlFlow::Break(Box::new(error)),
         }
+    }
+}
+
+/// `t AT TIME ZONE z` as `timezone(z, t)`: DataFusion's cast means something else.
+fn zone_as_function(expr: &mut Expr) {
+    if let Expr::AtTimeZone { timestamp, time_zone } = expr {
+        let null = || Expr::value(Value::Null);
+        let time = std::mem::replace(timestamp.as_mut(), null());
+        let zone = std::mem::replace(time_zone.as_mut(), null());
+        *expr = crate::system_tables::call("timezone", vec![zone, time]);
+    }
+}
+
+/// `INTERVAL '1 day 02:03:04'` as a cast, where only PostgreSQL reads the text. The others stay
+/// literals, for window frames take nothing else.
+fn interval_as_cast(expr: &mut Expr) {
+    let Expr::Interval(interval) = expr else { return };
+    let Expr::Value(value) = interval.value.as_ref() else { return };
+    let Value::SingleQuotedString(text) = &value.value else { return };
+    let text = text.to_lowercase();
+    let words = || text.split(|c: char| !c.is_ascii_alphabetic());
+    let foreign = text.contains([':', '@'])
+        || text.starts_with('p')
+        || words().any(|word| matches!(word, "ago" | "mon" | "mons" | "yr" | "yrs" | "hr" | "hrs"));
+    if interval.leading_field.is_none() && interval.last_field.is_none() && foreign {
+        *expr = Expr::Cast {
+            kind: ast::CastKind::Cast,
+            expr: interval.value.clone(),
+            data_type: ast::DataType::Interval { fields: None, precision: None },
+            array: false,
+            format: None,
+        };
     }
 }
 

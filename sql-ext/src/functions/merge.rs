@@ -79,6 +79,6 @@ fn deep_merge(_: &Call<'_>, args: &[Value]) -> Result<Value> {
 }
 
 pub(crate) static FUNCTIONS: &[Definition] = &[
-    f("deep_merge", &[P::Jsonb, P::Jsonb, P::Jsonb], result, deep_merge).variadic(),
-    f("deep_merge", &[P::Jsonb, P::JsonbArray], result, deep_merge),
+    f("chronos_deep_merge", &[P::Jsonb, P::Jsonb, P::Jsonb], result, deep_merge).variadic(),
+    f("chronos_deep_merge", &[P::Jsonb, P::JsonbArray], result, deep_merge),
 ];

@@ -5,17 +5,21 @@
 //! - `function`: a scalar function as a name, parameters, a result type and a body over values.
 //! - `planner`: which function an operator stands for, by the types of its sides.
 //! - `rewrite`: casts whose meaning is not that of Arrow's.
-//! - The functions themselves, by topic: `json`, `merge`.
+//! - The functions themselves, by topic: `json`, `json_edit`, `merge`, `aggregate`, `datetime`,
+//!   `numbers`, `strings`.
 
 mod aggregate;
 mod column;
 mod convert;
+mod datetime;
 mod function;
 mod json;
 mod json_edit;
 mod merge;
+mod numbers;
 mod planner;
 mod rewrite;
+mod strings;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -30,9 +34,18 @@ use function::{Definition, PostgresFunction};
 
 /// All scalar functions, made once.
 static SCALAR: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
-    let all: [&'static [Definition]; 4] =
-        [aggregate::FUNCTIONS, json::FUNCTIONS, json_edit::FUNCTIONS, merge::FUNCTIONS];
-    PostgresFunction::group(all.into_iter().flatten())
+    let all: [&'static [Definition]; 7] = [
+        aggregate::FUNCTIONS,
+        datetime::FUNCTIONS,
+        json::FUNCTIONS,
+        json_edit::FUNCTIONS,
+        merge::FUNCTIONS,
+        numbers::FUNCTIONS,
+        strings::FUNCTIONS,
+    ];
+    let mut functions = PostgresFunction::group(all.into_iter().flatten());
+    functions.extend(numbers::checked());
+    functions
 });
 
 /// Installs the functions, the operators and the casts.

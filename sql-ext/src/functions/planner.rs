@@ -20,6 +20,10 @@ impl ExprPlanner for PostgresExprPlanner {
         expr: RawBinaryExpr,
         schema: &DFSchema,
     ) -> Result<PlannerResult<RawBinaryExpr>> {
+        // Types are found by walking the expression, which long chains of these cannot afford.
+        if matches!(expr.op, Op::And | Op::Or | Op::Xor) {
+            return Ok(PlannerResult::Original(expr));
+        }
         let left = sql_type(&expr.left, schema);
         let right = sql_type(&expr.right, schema);
         match function_of(&expr.op, left.as_ref(), right.as_ref()).and_then(scalar) {
@@ -27,6 +31,13 @@ impl ExprPlanner for PostgresExprPlanner {
                 Ok(PlannerResult::Planned(function.call(vec![expr.left, expr.right])))
             }
             None => Ok(PlannerResult::Original(expr)),
+        }
+    }
+
+    fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        match scalar("extract") {
+            Some(function) => Ok(PlannerResult::Planned(function.call(args))),
+            None => Ok(PlannerResult::Original(args)),
         }
     }
 
@@ -44,6 +55,16 @@ fn function_of(op: &Op, left: Option<&SqlType>, right: Option<&SqlType>) -> Opti
     let is = |ty: Option<&SqlType>| matches!(ty, Some(SqlType::Json | SqlType::Jsonb));
     let json = is(left) || is(right);
     let jsonb = left == Some(&SqlType::Jsonb) || right == Some(&SqlType::Jsonb);
+    let whole =
+        |ty: Option<&SqlType>| matches!(ty, Some(SqlType::Int2 | SqlType::Int4 | SqlType::Int8));
+    let number = |ty: Option<&SqlType>| {
+        whole(ty) || matches!(ty, Some(SqlType::Float4 | SqlType::Float8 | SqlType::Numeric(_)))
+    };
+    let date = |ty: Option<&SqlType>| ty == Some(&SqlType::Date);
+    let point = |ty: Option<&SqlType>| {
+        date(ty) || matches!(ty, Some(SqlType::Timestamp | SqlType::Timestamptz))
+    };
+    let span = |ty: Option<&SqlType>| ty == Some(&SqlType::Interval);
     Some(match op {
         Op::Arrow => "json_get",
         Op::LongArrow => "json_get_text",
@@ -57,6 +78,21 @@ fn function_of(op: &Op, left: Option<&SqlType>, right: Option<&SqlType>) -> Opti
         Op::ArrowAt if json => "jsonb_contained",
         Op::Eq if jsonb => "jsonb_eq",
         Op::NotEq if jsonb => "jsonb_ne",
+        Op::Plus if whole(left) && whole(right) => "_int_add",
+        Op::Minus if whole(left) && whole(right) => "_int_sub",
+        Op::Multiply if whole(left) && whole(right) => "_int_mul",
+        Op::Divide if whole(left) && whole(right) => "_int_div",
+        Op::Modulo if whole(left) && whole(right) => "_int_mod",
+        Op::Plus if point(left) && span(right) || span(left) && point(right) => "_add_interval",
+        Op::Minus if point(left) && span(right) => "_subtract_interval",
+        Op::Minus if point(left) && point(right) => "_subtract_time",
+        Op::Plus if date(left) && whole(right) || whole(left) && date(right) => "_add_days",
+        Op::Minus if date(left) && whole(right) => "_subtract_days",
+        Op::Multiply if span(left) && number(right) || number(left) && span(right) => {
+            "_multiply_interval"
+        }
+        Op::Divide if span(left) && number(right) => "_divide_interval",
+        Op::PGExp if number(left) && number(right) => "_power",
         Op::Minus if is(left) => "jsonb_delete",
         Op::StringConcat if jsonb => "jsonb_concat",
         _ => return None,

@@ -92,7 +92,7 @@ impl ScalarUDFImpl for CastFunction {
     }
 }
 
-/// Puts the casts of this module in the place of Arrow's.
+/// Puts the casts of this module in the place of Arrow's, and rounds doubles half to even.
 #[derive(Debug)]
 pub(crate) struct CastRewrite;
 
@@ -107,9 +107,24 @@ impl FunctionRewrite for CastRewrite {
         schema: &DFSchema,
         _: &ConfigOptions,
     ) -> Result<Transformed<Expr>> {
+        if let Expr::ScalarFunction(call) = &expr
+            && call.func.name() == "round"
+            && let [x] = call.args.as_slice()
+            && matches!(x.get_type(schema)?, DataType::Float64 | DataType::Float32)
+            && let Some(round) = super::scalar("_round_float")
+        {
+            return Ok(Transformed::yes(round.call(vec![x.clone()])));
+        }
         let Expr::Cast(cast_expr) = &expr else { return Ok(Transformed::no(expr)) };
         if matches!(cast_expr.expr.as_ref(), Expr::Placeholder(_)) {
             return Ok(Transformed::no(expr));
+        }
+        // What DataFusion makes of AT TIME ZONE, where nothing spelled it out before.
+        if let DataType::Timestamp(_, Some(zone)) = cast_expr.field.data_type()
+            && zone.as_ref() != "UTC"
+            && zone.as_ref() != "+00:00"
+        {
+            return Err(Error::Unsupported("a timestamp of a zone of its own".into()).into());
         }
         let Some(to) = SqlType::of_field(&cast_expr.field) else {
             return Ok(Transformed::no(expr));

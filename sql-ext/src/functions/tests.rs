@@ -109,3 +109,13 @@ async fn jsonb_and_json() {
 async fn casts() {
     check(include_str!("tests/casts.txt")).await;
 }
+
+#[tokio::test]
+async fn dates_and_times() {
+    check(include_str!("tests/datetime.txt")).await;
+}
+
+#[tokio::test]
+async fn strings_and_numbers() {
+    check(include_str!("tests/strings.txt")).await;
+}

@@ -10,7 +10,7 @@ mod functions;
 mod information_schema;
 mod names;
 mod provider;
-mod quote;
+pub(crate) mod quote;
 mod relations;
 mod rewrite;
 mod rows;
@@ -24,5 +24,6 @@ mod types;
 mod views;
 
 pub use catalog::{SystemCatalog, analyzer_rules};
+pub(crate) use rewrite::call;
 pub use rewrite::rewrite;
 pub use session::{Activity, SegmentInfo, Setting, SystemSession, TableSize};

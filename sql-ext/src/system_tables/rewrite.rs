@@ -146,7 +146,7 @@ fn list(args: Vec<Expr>) -> FunctionArguments {
 }
 
 /// A call of a function by its bare name.
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,
