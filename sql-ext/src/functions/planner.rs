@@ -47,6 +47,13 @@ impl ExprPlanner for PostgresExprPlanner {
 }
 
 fn sql_type(expr: &Expr, schema: &DFSchema) -> Option<SqlType> {
+    // A long chain of additions is not walked again for each of them; which integer it is does
+    // not matter here.
+    if let Expr::ScalarFunction(call) = expr
+        && call.func.name().starts_with("_int_")
+    {
+        return Some(SqlType::Int8);
+    }
     let (_, field) = expr.to_field(schema).ok()?;
     SqlType::of_field(&field)
 }
