@@ -1,13 +1,15 @@
 //! Instants: from text and values to commit timestamps, and back to text.
 
-use arrow::compute::kernels::cast_utils::{parse_interval_month_day_nano, string_to_datetime};
+use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
 use arrow::datatypes::IntervalMonthDayNanoType;
-use chrono::{DateTime, Days, Months, NaiveDateTime, SecondsFormat, TimeDelta, TimeZone};
+use chrono::{DateTime, Days, Months, SecondsFormat, TimeDelta};
 use chrono_tz::Tz;
-use chronos_catalog::CommitTs;
+use chronos_catalog::{CommitTs, SqlType};
 use datafusion::common::ScalarValue;
 
 use crate::error::{Error, Result};
+use crate::text::zone::to_utc;
+use crate::text::{TextSettings, read};
 
 /// An instant as text, in UTC.
 pub fn display(instant: CommitTs) -> String {
@@ -36,9 +38,12 @@ pub fn parse(text: &str, zone: Tz, now: CommitTs) -> Result<CommitTs> {
         let interval = parse_interval_month_day_nano(&spaced(text)).map_err(|_| malformed())?;
         return add(now, interval).ok_or_else(malformed);
     }
-    string_to_datetime(&zone, &with_seconds(text))
-        .map(|time| CommitTs(time.timestamp_micros()))
-        .map_err(|_| malformed())
+    let settings =
+        TextSettings { time_zone: zone, now: Some(now.micros()), ..TextSettings::default() };
+    match read::from_text(&SqlType::Timestamptz, text, &settings) {
+        Ok(ScalarValue::TimestampMicrosecond(Some(micros), _)) => Ok(CommitTs(micros)),
+        _ => Err(malformed()),
+    }
 }
 
 /// The instant that a value stands for; intervals count from `now`.
@@ -52,9 +57,7 @@ pub fn of_value(value: &ScalarValue, zone: Tz, now: CommitTs) -> Result<CommitTs
     }
     let zoned = |micros: i64, tz: &Option<std::sync::Arc<str>>| match tz {
         Some(_) => Ok(CommitTs(micros)),
-        None => DateTime::from_timestamp_micros(micros)
-            .and_then(|time| local(time.naive_utc(), zone))
-            .ok_or_else(malformed),
+        None => Ok(CommitTs(to_utc(zone, micros))),
     };
     match value {
         ScalarValue::Utf8(Some(text))
@@ -77,18 +80,6 @@ pub fn of_value(value: &ScalarValue, zone: Tz, now: CommitTs) -> Result<CommitTs
         }
         _ => Err(malformed()),
     }
-}
-
-/// The instant of a local time; of two, the earlier; in a gap, as if the clock had not jumped.
-fn local(time: NaiveDateTime, zone: Tz) -> Option<CommitTs> {
-    let instant = match zone.from_local_datetime(&time).earliest() {
-        Some(instant) => instant,
-        None => zone
-            .from_local_datetime(&time.checked_sub_signed(TimeDelta::hours(3))?)
-            .earliest()?
-            .checked_add_signed(TimeDelta::hours(3))?,
-    };
-    Some(CommitTs(instant.timestamp_micros()))
 }
 
 fn add(
@@ -140,24 +131,6 @@ fn spaced(text: &str) -> String {
         .join(" ")
 }
 
-/// `2026-11-20 09:00` gets its seconds, which the parser of timestamps wants.
-fn with_seconds(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
-    let short = bytes.len() >= 16
-        && bytes.get(13) == Some(&b':')
-        && digit(11)
-        && digit(12)
-        && digit(14)
-        && digit(15)
-        && bytes.get(16) != Some(&b':');
-    if short && text.is_char_boundary(16) {
-        format!("{}:00{}", &text[..16], &text[16..])
-    } else {
-        text.to_owned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,12 +146,16 @@ mod tests {
     #[test]
     fn text_without_zone_is_in_the_sessions_zone() {
         assert_eq!(read("2026-01-02"), "2026-01-01T23:00:00Z");
+        assert_eq!(read("2026-07-02 10:30 "), "2026-07-02T08:30:00Z");
+        assert_eq!(read("July 2, 2026 10:30 AM"), "2026-07-02T08:30:00Z");
         assert_eq!(read("2026-07-02 10:30"), "2026-07-02T08:30:00Z");
         assert_eq!(read("2026-07-02 10:30:01.123456"), "2026-07-02T08:30:01.123456Z");
     }
 
     #[test]
     fn text_with_zone_is_in_that_zone() {
+        assert_eq!(read("2026-01-02 09:00Z"), "2026-01-02T09:00:00Z");
+        assert_eq!(read("2026-01-02 09:00 America/New_York"), "2026-01-02T14:00:00Z");
         assert_eq!(read("2026-01-02T09:00Z"), "2026-01-02T09:00:00Z");
         assert_eq!(read("2026-01-02 09:00:00+02"), "2026-01-02T07:00:00Z");
         assert_eq!(read("2026-01-02 09:00:00 +02:00"), "2026-01-02T07:00:00Z");
@@ -187,6 +164,8 @@ mod tests {
     #[test]
     fn signed_text_counts_from_now() {
         assert_eq!(read("now"), "2027-01-15T08:00:00Z");
+        assert_eq!(read("today"), "2027-01-14T23:00:00Z");
+        assert_eq!(read("yesterday 12:00"), "2027-01-14T11:00:00Z");
         assert_eq!(read("-10s"), "2027-01-15T07:59:50Z");
         assert_eq!(read("-1h30m"), "2027-01-15T06:30:00Z");
         assert_eq!(read("-1 day"), "2027-01-14T08:00:00Z");

@@ -8,11 +8,13 @@
 
 mod arithmetic;
 mod bind;
+pub mod casts;
 mod error;
 mod functions;
 pub mod instant;
 mod names;
 mod now;
+mod operators;
 mod parser;
 mod relation;
 mod session;

@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::bind::{TABLE_FUNCTION, bind_view};
+use crate::casts::{self, type_literals};
 use crate::error::Error;
 use crate::instant;
 use crate::parser::{TimeClause, spread_over, take_time_clause};
@@ -203,7 +204,10 @@ impl TemporalRelationPlanner {
             .with_config_options(Arc::new(context.context_provider().options().clone()))
             .with_query_execution_start_time(now);
         let simplifier = ExprSimplifier::new(simplify);
-        let expr = simplifier.coerce(expr.data, &DFSchema::empty())?;
+        let schema = DFSchema::empty();
+        let expr = expr.data.transform_up(|expr| type_literals(expr, &schema))?.data;
+        let expr = simplifier.coerce(expr, &schema)?;
+        let expr = casts::rewrite(expr, &schema, &self.catalog.text_settings())?.data;
         match simplifier.simplify(expr)? {
             Expr::Literal(value, _) => Ok(Some(value)),
             other => Err(Error::MalformedInstant(format!("{other} is not constant")).into()),

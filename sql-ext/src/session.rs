@@ -6,7 +6,9 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::ScalarUDF;
 
 use crate::arithmetic::CheckedArithmeticRule;
+use crate::casts::{PostgresCastRule, UnknownLiteralRule};
 use crate::now;
+use crate::operators::PostgresOperatorPlanner;
 use crate::relation::TemporalRelationPlanner;
 use crate::temporal::TemporalCatalog;
 use crate::types::PostgresTypePlanner;
@@ -27,6 +29,11 @@ pub fn configure(
     functions.push(Arc::new(ScalarUDF::new_from_impl(WindowFunction::new())));
     functions.extend(now::functions(&catalog));
     crate::functions::install(&mut builder);
+    let planners = builder.expr_planners().get_or_insert_default();
+    planners.insert(0, Arc::new(PostgresOperatorPlanner));
+    let analyzer = builder.analyzer().get_or_insert_default();
+    analyzer.rules.insert(0, Arc::new(UnknownLiteralRule));
+    analyzer.rules.push(Arc::new(PostgresCastRule::new(Arc::clone(&catalog))));
     builder
         .with_relation_planners(vec![Arc::new(TemporalRelationPlanner::new(Arc::clone(&catalog)))])
         .with_type_planner(Arc::new(PostgresTypePlanner))

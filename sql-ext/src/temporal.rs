@@ -9,6 +9,7 @@ use datafusion::common::{Result, ScalarValue, TableReference};
 
 use crate::error::Error;
 use crate::instant;
+use crate::text::TextSettings;
 
 /// Names and instants, as the session of a statement sees them.
 ///
@@ -54,6 +55,15 @@ pub trait TemporalCatalog: Send + Sync + Debug {
 
     /// The session's time zone, for text without one.
     fn time_zone(&self) -> chrono_tz::Tz;
+
+    /// How values are read and written as text.
+    fn text_settings(&self) -> TextSettings {
+        TextSettings {
+            time_zone: self.time_zone(),
+            now: Some(self.now().micros()),
+            ..TextSettings::default()
+        }
+    }
 }
 
 /// What a name stands for.

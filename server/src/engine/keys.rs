@@ -104,6 +104,7 @@ fn values(rows: &RecordBatch, row: usize) -> String {
         bytea_escape: false,
         extra_float_digits: 1,
         date_style: "ISO, MDY".to_owned(),
+        now: None,
     };
     let text = |(array, field): (&ArrayRef, &Arc<Field>)| {
         let ty = SqlType::of_field(field).unwrap_or(SqlType::Text);

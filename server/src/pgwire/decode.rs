@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use chronos_catalog::SqlType;
 use chronos_catalog::schema::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX};
-use datafusion::arrow::array::new_empty_array;
-use datafusion::arrow::datatypes::IntervalMonthDayNano;
 use datafusion::common::ScalarValue;
 
 use super::encode::{EPOCH_DAYS, EPOCH_MICROS};
 use super::frontend::utf8;
-use super::text::{self, array, bytea, datetime, interval, json, number};
+use super::text::{self, datetime, number};
 use super::types;
 use crate::error::{PgError, PgResult};
 use crate::session::api::TextSettings;
@@ -40,112 +38,7 @@ pub(super) fn parameter(
 /// # Errors
 /// 22P02, 22007, 22008, 22003, … as the type's text demands.
 pub fn from_text(ty: &SqlType, text: &str, settings: &TextSettings) -> PgResult<ScalarValue> {
-    let int = |least, most, name| number::parse_int(text, least, most, name);
-    Ok(match ty {
-        SqlType::Bool => ScalarValue::Boolean(Some(text::parse_bool(text)?)),
-        SqlType::Int2 => {
-            let value = int(i16::MIN.into(), i16::MAX.into(), "smallint")?;
-            ScalarValue::Int16(Some(value as i16))
-        }
-        SqlType::Int4 => {
-            let value = int(i32::MIN.into(), i32::MAX.into(), "integer")?;
-            ScalarValue::Int32(Some(value as i32))
-        }
-        SqlType::Int8 => ScalarValue::Int64(Some(int(i64::MIN, i64::MAX, "bigint")?)),
-        SqlType::Oid => {
-            // PostgreSQL takes negative ones for those above the range of an integer.
-            let value = int(i32::MIN.into(), u32::MAX.into(), "oid")?;
-            ScalarValue::UInt32(Some(value as u32))
-        }
-        SqlType::Float4 => ScalarValue::Float32(Some(number::parse_float4(text)?)),
-        SqlType::Float8 => ScalarValue::Float64(Some(number::parse_float8(text)?)),
-        SqlType::Numeric(declared) => {
-            let (p, s) = declared.unwrap_or((NUMERIC_PRECISION_MAX, NUMERIC_DEFAULT_SCALE));
-            let value = number::parse_numeric(text, p, s, declared.is_none())?;
-            ScalarValue::Decimal128(Some(value), p, s)
-        }
-        SqlType::Text | SqlType::Name => ScalarValue::Utf8View(Some(text.to_owned())),
-        SqlType::Varchar(length) => {
-            let fitted = match length {
-                Some(n) => fit(text, *n as usize, "character varying")?,
-                None => text,
-            };
-            ScalarValue::Utf8View(Some(fitted.to_owned()))
-        }
-        SqlType::Char(n) => {
-            let n = *n as usize;
-            let fitted = fit(text, n, "character")?;
-            let pad = n.saturating_sub(fitted.chars().count());
-            ScalarValue::Utf8View(Some(format!("{fitted}{}", " ".repeat(pad))))
-        }
-        SqlType::Uuid => {
-            let uuid = text::parse_uuid(text)?;
-            ScalarValue::Utf8View(Some(text::to_string(|o| text::write_uuid(o, &uuid))))
-        }
-        SqlType::Json => {
-            json::validate(text)?;
-            ScalarValue::Utf8View(Some(text.to_owned()))
-        }
-        SqlType::Jsonb => ScalarValue::Utf8View(Some(json::canonical(text)?)),
-        SqlType::Bytea => ScalarValue::BinaryView(Some(bytea::parse(text)?)),
-        SqlType::Date => ScalarValue::Date32(Some(datetime::parse_date(text)?)),
-        SqlType::Time => ScalarValue::Time64Microsecond(Some(datetime::parse_time(text)?)),
-        SqlType::Timestamp => {
-            ScalarValue::TimestampMicrosecond(Some(datetime::parse_timestamp(text)?), None)
-        }
-        SqlType::Timestamptz => {
-            let value = datetime::parse_timestamptz(text, settings.time_zone)?;
-            ScalarValue::TimestampMicrosecond(Some(value), Some(Arc::from("UTC")))
-        }
-        SqlType::Interval => {
-            let v = interval::parse(text)?;
-            interval_scalar(v.months, v.days, v.micros)?
-        }
-        SqlType::Array(item) => {
-            let items = array::parse(text)?
-                .into_iter()
-                .map(|value| match value {
-                    Some(value) => from_text(item, &value, settings),
-                    None => ScalarValue::try_from(&item.arrow()).map_err(PgError::internal),
-                })
-                .collect::<PgResult<Vec<_>>>()?;
-            list(item, &items)?
-        }
-    })
-}
-
-/// Text of at most `length` characters; only blanks beyond it may be cut.
-fn fit<'a>(text: &'a str, length: usize, ty: &str) -> PgResult<&'a str> {
-    match text.char_indices().nth(length) {
-        None => Ok(text),
-        Some((at, _)) if text[at..].bytes().all(|b| b == b' ') => Ok(&text[..at]),
-        Some(_) => Err(PgError::new("22001", format!("value too long for type {ty}({length})"))),
-    }
-}
-
-fn interval_scalar(months: i32, days: i32, micros: i64) -> PgResult<ScalarValue> {
-    let nanoseconds =
-        micros.checked_mul(1_000).ok_or_else(|| PgError::new("22008", "interval out of range"))?;
-    let value = IntervalMonthDayNano::new(months, days, nanoseconds);
-    Ok(ScalarValue::IntervalMonthDayNano(Some(value)))
-}
-
-fn list(item: &SqlType, items: &[ScalarValue]) -> PgResult<ScalarValue> {
-    use datafusion::arrow::array::ListArray;
-    use datafusion::arrow::buffer::OffsetBuffer;
-    use datafusion::arrow::datatypes::{DataType, Field};
-    let values = if items.is_empty() {
-        new_empty_array(&item.arrow())
-    } else {
-        ScalarValue::iter_to_array(items.iter().cloned()).map_err(PgError::internal)?
-    };
-    let DataType::List(field) = SqlType::Array(Box::new(item.clone())).arrow() else {
-        return Err(PgError::internal("an array type that is no list"));
-    };
-    let offsets = OffsetBuffer::from_lengths([items.len()]);
-    let field: Arc<Field> = field;
-    let array = ListArray::try_new(field, offsets, values, None).map_err(PgError::internal)?;
-    Ok(ScalarValue::List(Arc::new(array)))
+    Ok(text::read::from_text(ty, text, settings)?)
 }
 
 /// Reads the binary form of a value.
@@ -213,7 +106,7 @@ pub(super) fn from_binary(ty: &SqlType, bytes: &[u8]) -> PgResult<ScalarValue> {
             };
             let micros = i64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h]);
             let days = i32::from_be_bytes([*d1, *d2, *d3, *d4]);
-            interval_scalar(i32::from_be_bytes([*m1, *m2, *m3, *m4]), days, micros)?
+            text::read::interval_scalar(i32::from_be_bytes([*m1, *m2, *m3, *m4]), days, micros)?
         }
         SqlType::Array(item) => {
             let mut rest = bytes;
@@ -251,20 +144,14 @@ pub(super) fn from_binary(ty: &SqlType, bytes: &[u8]) -> PgResult<ScalarValue> {
             if !rest.is_empty() {
                 return Err(wrong());
             }
-            list(item, &items)?
+            text::read::list(item, &items)?
         }
     })
 }
 
 /// For types whose text does not depend on the session.
 fn no_settings() -> TextSettings {
-    TextSettings {
-        time_zone: chrono_tz::Tz::UTC,
-        interval_style: "postgres".to_owned(),
-        bytea_escape: false,
-        extra_float_digits: 1,
-        date_style: "ISO, MDY".to_owned(),
-    }
+    TextSettings::default()
 }
 
 fn timestamp(since_2000: i64) -> PgResult<i64> {

@@ -230,6 +230,7 @@ impl Executor for Fake {
             bytea_escape: false,
             extra_float_digits: 1,
             date_style: "ISO, MDY".to_owned(),
+            now: None,
         }
     }
 

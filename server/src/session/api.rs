@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chronos_catalog::SqlType;
+pub use chronos_sql_ext::text::TextSettings;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
 use futures::stream::BoxStream;
@@ -201,19 +202,4 @@ pub trait Executor: Send {
     /// Waits for a notification (LISTEN/NOTIFY) for this session: sender's process id, channel,
     /// payload. Cancel safe.
     async fn next_notification(&mut self) -> (i32, String, String);
-}
-
-/// The settings that change how values are written as text.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TextSettings {
-    /// `TimeZone`
-    pub time_zone: chrono_tz::Tz,
-    /// `IntervalStyle`: `postgres`, `postgres_verbose`, `sql_standard` or `iso_8601`.
-    pub interval_style: String,
-    /// `bytea_output`: `hex` or `escape`.
-    pub bytea_escape: bool,
-    /// `extra_float_digits`
-    pub extra_float_digits: i32,
-    /// `DateStyle`: only ISO output so far; kept for SHOW.
-    pub date_style: String,
 }

@@ -32,7 +32,6 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod transaction;
-mod values;
 mod write;
 
 pub use factory::{DATABASE, Sessions};

@@ -170,47 +170,9 @@ impl Session {
     }
 
     fn instant_of(&self, value: &ScalarValue) -> PgResult<chronos_catalog::CommitTs> {
-        if value.is_null() {
-            return Err(PgError::new("22004", "the instant of a read must not be null"));
-        }
-        if let ScalarValue::Utf8(Some(text))
-        | ScalarValue::LargeUtf8(Some(text))
-        | ScalarValue::Utf8View(Some(text)) = value
-        {
-            return self.instant_text(text);
-        }
         let zone = self.shared.settings.read().time_zone();
-        let column =
-            super::assign::Target { name: "as_of", ty: &chronos_catalog::SqlType::Timestamptz };
-        let array = value.to_array()?;
-        let ty = chronos_catalog::SqlType::of_arrow(&value.data_type());
-        let array = super::assign::assign(&array, ty.as_ref(), false, column, zone)?;
-        match ScalarValue::try_from_array(&array, 0)? {
-            ScalarValue::TimestampMicrosecond(Some(t), _) => Ok(chronos_catalog::CommitTs(t)),
-            _ => Err(PgError::new("22007", "the instant of a read must be a timestamp")),
-        }
-    }
-
-    /// An instant as text: a timestamp in the session's zone, or `-10s` before now.
-    fn instant_text(&self, text: &str) -> PgResult<chronos_catalog::CommitTs> {
-        let trimmed = text.trim();
-        let zone = self.shared.settings.read().time_zone();
-        if trimmed.starts_with('-') {
-            let ago =
-                super::values::from_text(&chronos_catalog::SqlType::Interval, &trimmed[1..], zone)
-                    .map_err(|_| malformed(text))?;
-            if let ScalarValue::IntervalMonthDayNano(Some(i)) = ago {
-                let now = self.shared.scope.lock().transaction_start;
-                let days = i64::from(i.days) + 30 * i64::from(i.months);
-                return Ok(chronos_catalog::CommitTs(
-                    now - days * 86_400_000_000 - i.nanoseconds / 1000,
-                ));
-            }
-        }
-        match super::values::from_text(&chronos_catalog::SqlType::Timestamptz, trimmed, zone) {
-            Ok(ScalarValue::TimestampMicrosecond(Some(t), _)) => Ok(chronos_catalog::CommitTs(t)),
-            _ => Err(malformed(text)),
-        }
+        let now = chronos_catalog::CommitTs(self.shared.scope.lock().transaction_start);
+        Ok(chronos_sql_ext::instant::of_value(value, zone, now)?)
     }
 
     /// The instant that the setting `chronos.as_of` names, if any.
@@ -219,15 +181,11 @@ impl Session {
         if text.trim().is_empty() {
             return Ok(None);
         }
-        let t = self.instant_text(&text)?;
+        let t = self.instant_of(&ScalarValue::Utf8(Some(text.clone())))?;
         if t.micros() > self.shared.engine.now_micros() {
             let message = format!("cannot read as of {text}: it is in the future");
             return Err(PgError::new("22023", message));
         }
         Ok(Some(t))
     }
-}
-
-fn malformed(text: &str) -> PgError {
-    PgError::new("22007", format!("invalid instant: \"{text}\""))
 }

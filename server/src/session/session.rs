@@ -389,14 +389,7 @@ impl Executor for Session {
     }
 
     fn text_settings(&self) -> TextSettings {
-        let settings = self.shared.settings.read();
-        TextSettings {
-            time_zone: settings.time_zone(),
-            interval_style: settings.known("IntervalStyle"),
-            bytea_escape: settings.known("bytea_output") == "escape",
-            extra_float_digits: settings.known("extra_float_digits").parse().unwrap_or(1),
-            date_style: settings.known("DateStyle"),
-        }
+        self.shared.text_settings()
     }
 
     fn take_notices(&mut self) -> Vec<PgError> {

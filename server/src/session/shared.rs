@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use chronos_catalog::{CommitTs, Objects, ReadTs, Relation, SystemTime};
 use chronos_sql_ext::system_tables::{SystemCatalog, SystemSession};
+use chronos_sql_ext::text::TextSettings;
 use chronos_sql_ext::{Error as SqlError, Resolved, TemporalCatalog, TemporalInfo};
 use chronos_storage::VersionedTable;
 use datafusion::catalog::TableProvider;
@@ -90,6 +91,19 @@ impl Shared {
     /// The session's default instant, if it has one.
     pub fn as_of(&self) -> Option<CommitTs> {
         self.scope.lock().as_of
+    }
+
+    /// How values are read and written as text.
+    pub fn text_settings(&self) -> TextSettings {
+        let settings = self.settings.read();
+        TextSettings {
+            time_zone: settings.time_zone(),
+            interval_style: settings.known("IntervalStyle"),
+            bytea_escape: settings.known("bytea_output") == "escape",
+            extra_float_digits: settings.known("extra_float_digits").parse().unwrap_or(1),
+            date_style: settings.known("DateStyle"),
+            now: Some(self.scope.lock().transaction_start),
+        }
     }
 
     /// The provider of a table at a time.
@@ -280,6 +294,10 @@ impl TemporalCatalog for SessionCatalog {
 
     fn time_zone(&self) -> chrono_tz::Tz {
         self.0.settings.read().time_zone()
+    }
+
+    fn text_settings(&self) -> TextSettings {
+        self.0.text_settings()
     }
 }
 

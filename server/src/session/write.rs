@@ -236,9 +236,9 @@ impl Session {
         unknown: bool,
         column: &Column,
     ) -> PgResult<ArrayRef> {
-        let zone = self.shared.settings.read().time_zone();
+        let settings = self.shared.text_settings();
         let target = Target { name: &column.name, ty: &column.ty };
-        assign(values, from, unknown, target, zone)
+        assign(values, from, unknown, target, &settings)
     }
 
     /// Whole rows from the columns that a statement gives; the others get their defaults.

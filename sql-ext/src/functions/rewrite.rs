@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::convert::{convert, is_text};
+use super::convert::convert;
 use super::function::{evaluate, zone};
 use crate::error::Error;
 
@@ -144,30 +144,7 @@ impl FunctionRewrite for CastRewrite {
     }
 }
 
-/// Whether Arrow's cast does what PostgreSQL's does.
-fn same_as_arrow(from: &SqlType, to: &SqlType) -> bool {
-    use SqlType as T;
-    let whole = |ty: &SqlType| matches!(ty, T::Int2 | T::Int4 | T::Int8);
-    match (from, to) {
-        (a, b) if a == b => true,
-        (T::Array(_), T::Array(_)) => false,
-        // Regular types come as oid from functions of their own.
-        (T::Oid, b) => whole(b),
-        (a, T::Oid) => whole(a),
-        (a, b) if whole(a) && whole(b) => {
-            let width = |ty: &SqlType| match ty {
-                T::Int2 => 2,
-                T::Int4 => 4,
-                _ => 8,
-            };
-            width(a) <= width(b)
-        }
-        (a, T::Float8 | T::Float4) if whole(a) => true,
-        (T::Float4, T::Float8) => true,
-        (a, b) if is_text(a) && is_text(b) => {
-            matches!(b, T::Text | T::Varchar(None)) && !matches!(a, T::Char(_))
-        }
-        (T::Date, T::Timestamp) => true,
-        _ => false,
-    }
+/// Whether a cast is left as it is: `crate::casts` sees to all of them once types are coerced.
+fn same_as_arrow(_: &SqlType, _: &SqlType) -> bool {
+    true
 }

@@ -7,13 +7,53 @@ pub mod bytea;
 pub mod datetime;
 pub mod interval;
 pub mod json;
+pub mod normalize;
 pub mod number;
+pub mod read;
+mod words;
+pub mod write;
 pub mod zone;
 
 use crate::error::Error;
 
 /// Bytes that text is appended to.
 pub type Out = bytes::BytesMut;
+
+/// The settings that change how values are written as text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TextSettings {
+    /// `TimeZone`
+    pub time_zone: chrono_tz::Tz,
+    /// `IntervalStyle`: `postgres`, `postgres_verbose`, `sql_standard` or `iso_8601`.
+    pub interval_style: String,
+    /// `bytea_output`: `hex` or `escape`.
+    pub bytea_escape: bool,
+    /// `extra_float_digits`
+    pub extra_float_digits: i32,
+    /// `DateStyle`: only ISO output so far; kept for SHOW.
+    pub date_style: String,
+    /// The transaction's timestamp in microseconds since 1970, which words such as `now` and
+    /// `today` stand for; without it they are refused.
+    pub now: Option<i64>,
+}
+
+impl Default for TextSettings {
+    fn default() -> Self {
+        TextSettings {
+            time_zone: chrono_tz::Tz::UTC,
+            interval_style: "postgres".to_owned(),
+            bytea_escape: false,
+            extra_float_digits: 1,
+            date_style: "ISO, MDY".to_owned(),
+            now: None,
+        }
+    }
+}
+
+/// A bug of our own (XX000).
+pub(crate) fn internal(what: impl std::fmt::Display) -> Error {
+    Error::postgres("XX000", format!("internal error: {what}"))
+}
 
 /// 22P02, or 22007 for dates and times: the text is no value of the type.
 pub fn invalid(code: &'static str, ty: &str, text: &str) -> Error {

@@ -313,6 +313,7 @@ mod tests {
             bytea_escape: false,
             extra_float_digits: 1,
             date_style: "ISO, MDY".to_owned(),
+            now: None,
         };
         Decoder::new("t", &fields, &options, settings)
     }

@@ -9,8 +9,10 @@ use datafusion::arrow::datatypes::{
     TimestampMicrosecondType, UInt32Type,
 };
 
-use super::text::wrong_type;
-use super::{Writer, sized};
+use chronos_sql_ext::text::normalize;
+use chronos_sql_ext::text::write::{Writer, wrong_type};
+
+use super::sized;
 use crate::error::{PgError, PgResult};
 use crate::pgwire::{text, types};
 
@@ -21,7 +23,7 @@ pub(in crate::pgwire) const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// A writer of an array that is in the Arrow type of its SQL type.
 pub(super) fn writer(array: &ArrayRef, ty: &SqlType) -> PgResult<Writer> {
-    let wrong = || wrong_type(array, ty);
+    let wrong = || PgError::from(wrong_type(array, ty));
     macro_rules! primitive {
         ($arrow:ty, |$out:ident, $value:ident| $body:expr) => {{
             let values = array.as_primitive_opt::<$arrow>().ok_or_else(wrong)?.values().clone();
@@ -117,7 +119,7 @@ pub(super) fn writer(array: &ArrayRef, ty: &SqlType) -> PgResult<Writer> {
                 return Err(PgError::unsupported("an array of arrays in the binary format"));
             }
             let nulls = values.logical_nulls();
-            let values = super::normalize::to_sql_type(values, item)?;
+            let values = normalize::to_sql_type(values, item)?;
             let mut write = writer(&values, item)?;
             let oid = types::oid(item);
             Box::new(move |row, out| {

@@ -2,22 +2,19 @@
 //! batch, appends values to one buffer row by row.
 
 mod binary;
-mod normalize;
-mod text;
 
 pub(super) use binary::{EPOCH_DAYS, EPOCH_MICROS};
 
 use bytes::{BufMut, BytesMut};
 use chronos_catalog::SqlType;
+use chronos_sql_ext::text::write::Writer;
+use chronos_sql_ext::text::{normalize, write};
 use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
 use datafusion::arrow::buffer::NullBuffer;
 
 use super::backend;
 use crate::error::{PgError, PgResult};
 use crate::session::api::{FieldDescription, TextSettings};
-
-/// Appends the value of a row to a buffer.
-type Writer = Box<dyn FnMut(usize, &mut BytesMut) + Send>;
 
 /// What writes one column.
 pub(super) struct ColumnWriter {
@@ -39,7 +36,7 @@ impl ColumnWriter {
         let array = normalize::to_sql_type(array, ty)?;
         let write = match format {
             1 => binary::writer(&array, ty)?,
-            _ => text::writer(&array, ty, settings)?,
+            _ => write::writer(&array, ty, settings)?,
         };
         Ok(ColumnWriter { nulls: array.logical_nulls(), write })
     }

@@ -87,6 +87,7 @@ fn values_read_and_write_as_in_postgresql_15() {
             bytea_escape: false,
             extra_float_digits: 1,
             date_style: "ISO, MDY".to_owned(),
+            now: None,
         };
         match ty {
             SqlType::Interval => settings.interval_style = setting.to_owned(),

@@ -1,23 +1,28 @@
-//! Writers of the text format.
+//! Columns as text.
 
-use bytes::BytesMut;
-use chronos_catalog::SqlType;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray};
-use datafusion::arrow::datatypes::{
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type,
     Int32Type, Int64Type, IntervalMonthDayNanoType, Time64MicrosecondType,
     TimestampMicrosecondType, UInt32Type,
 };
 
-use super::Writer;
-use crate::error::{PgError, PgResult};
-use crate::pgwire::text::interval::Interval;
-use crate::pgwire::text::zone::ZoneOffset;
-use crate::pgwire::text::{array as array_text, bytea, datetime, interval, number};
-use crate::session::api::TextSettings;
+use bytes::BytesMut;
+use chronos_catalog::SqlType;
+
+use super::interval::Interval;
+use super::zone::ZoneOffset;
+use super::{TextSettings, array as array_text, bytea, datetime, internal, interval, number};
+use crate::error::{Error, Result};
+
+/// Appends the value of a row, which is not NULL, to a buffer.
+pub type Writer = Box<dyn FnMut(usize, &mut BytesMut) + Send>;
 
 /// A writer of an array that is in the Arrow type of its SQL type.
-pub(super) fn writer(array: &ArrayRef, ty: &SqlType, settings: &TextSettings) -> PgResult<Writer> {
+///
+/// # Errors
+/// XX000 for an array of another type.
+pub fn writer(array: &ArrayRef, ty: &SqlType, settings: &TextSettings) -> Result<Writer> {
     let wrong = || wrong_type(array, ty);
     macro_rules! primitive {
         ($arrow:ty, |$out:ident, $value:ident| $body:expr) => {{
@@ -144,6 +149,6 @@ pub(super) fn writer(array: &ArrayRef, ty: &SqlType, settings: &TextSettings) ->
 }
 
 /// A column is not of the type that its description says.
-pub(super) fn wrong_type(array: &ArrayRef, ty: &SqlType) -> PgError {
-    PgError::internal(format_args!("a {ty:?} column came as {}", array.data_type()))
+pub fn wrong_type(array: &ArrayRef, ty: &SqlType) -> Error {
+    internal(format_args!("a {ty:?} column came as {}", array.data_type()))
 }

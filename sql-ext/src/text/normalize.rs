@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
+use arrow::array::{Array, ArrayRef, StringViewBuilder};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::DataType;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chronos_catalog::SqlType;
-use datafusion::arrow::array::{Array, ArrayRef, StringViewBuilder};
-use datafusion::arrow::compute::{CastOptions, cast_with_options};
-use datafusion::arrow::datatypes::DataType;
-use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use crate::error::{PgError, PgResult};
+use super::internal;
+use crate::error::{Error, Result};
 
 /// The array in the Arrow type of the SQL type. A numeric keeps the scale that it came with if
 /// the type has none; one beyond 128 bits keeps its width.
-pub(super) fn to_sql_type(array: &ArrayRef, ty: &SqlType) -> PgResult<ArrayRef> {
+///
+/// # Errors
+/// 22003 for a value that the type cannot hold.
+pub fn to_sql_type(array: &ArrayRef, ty: &SqlType) -> Result<ArrayRef> {
     let from = array.data_type();
     let to = match (ty, from) {
         (SqlType::Numeric(None), DataType::Decimal128(..) | DataType::Decimal256(..)) => {
@@ -44,7 +48,7 @@ pub(super) fn to_sql_type(array: &ArrayRef, ty: &SqlType) -> PgResult<ArrayRef> 
         return Ok(Arc::clone(array));
     }
     if matches!(ty, SqlType::Timestamp | SqlType::Timestamptz) {
-        let micros = DataType::Timestamp(datafusion::arrow::datatypes::TimeUnit::Microsecond, None);
+        let micros = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);
         return cast(&cast_zone(array)?, &micros);
     }
     if matches!(to, DataType::Utf8View) && matches!(from, DataType::Struct(_)) {
@@ -59,7 +63,7 @@ fn natural(item: &SqlType, data_type: &DataType) -> bool {
 }
 
 /// A timestamp without its zone and with its instant, whatever the unit.
-fn cast_zone(array: &ArrayRef) -> PgResult<ArrayRef> {
+fn cast_zone(array: &ArrayRef) -> Result<ArrayRef> {
     match array.data_type() {
         DataType::Timestamp(unit, Some(_)) => {
             let data = array
@@ -67,33 +71,33 @@ fn cast_zone(array: &ArrayRef) -> PgResult<ArrayRef> {
                 .into_builder()
                 .data_type(DataType::Timestamp(*unit, None))
                 .build()
-                .map_err(PgError::internal)?;
+                .map_err(internal)?;
             Ok(datafusion::arrow::array::make_array(data))
         }
         _ => Ok(Arc::clone(array)),
     }
 }
 
-fn cast(array: &ArrayRef, to: &DataType) -> PgResult<ArrayRef> {
+fn cast(array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     if array.data_type() == to {
         return Ok(Arc::clone(array));
     }
     let options = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(array, to, &options).map_err(|error| {
-        PgError::new("22003", format!("a value is out of range for its type: {error}"))
+        Error::postgres("22003", format!("a value is out of range for its type: {error}"))
     })
 }
 
 /// Records: no client takes them apart here, they are shown.
-fn display(array: &ArrayRef) -> PgResult<ArrayRef> {
+fn display(array: &ArrayRef) -> Result<ArrayRef> {
     let options = FormatOptions::default();
-    let formatter = ArrayFormatter::try_new(array, &options).map_err(PgError::internal)?;
+    let formatter = ArrayFormatter::try_new(array, &options).map_err(internal)?;
     let mut out = StringViewBuilder::with_capacity(array.len());
     for row in 0..array.len() {
         if array.is_null(row) {
             out.append_null();
         } else {
-            let text = formatter.value(row).try_to_string().map_err(PgError::internal)?;
+            let text = formatter.value(row).try_to_string().map_err(internal)?;
             out.append_value(text);
         }
     }

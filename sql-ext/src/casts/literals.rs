@@ -1,0 +1,142 @@
+//! Literals without a type of their own: strings take the type of what they are compared with.
+
+use arrow::datatypes::DataType;
+use chronos_catalog::SqlType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::expr::{Between, BinaryExpr, Case, Cast, InList};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::optimizer::analyzer::AnalyzerRule;
+
+use super::convert::{exists, no_cast};
+use super::is_character;
+
+/// Whether an expression is a string literal that no cast gives a type.
+pub(crate) fn is_unknown(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(ScalarValue::Utf8(Some(_)), _))
+}
+
+/// The SQL type of an expression, where it has one and is known.
+pub(crate) fn sql_type(expr: &Expr, schema: &DFSchema) -> Option<SqlType> {
+    let (_, field) = expr.to_field(schema).ok()?;
+    if *field.data_type() == DataType::Null {
+        return None;
+    }
+    SqlType::of_field(&field)
+}
+
+/// A string literal as a value of the type. A cast around it changes no column's name.
+pub(crate) fn typed(literal: Expr, ty: &SqlType) -> Expr {
+    // A numeric keeps the digits that it is written with.
+    if let (SqlType::Numeric(_), Expr::Literal(ScalarValue::Utf8(Some(text)), _)) = (ty, &literal)
+        && let Some(numeric) = crate::operators::literal_numeric(text)
+    {
+        return Expr::Cast(Cast::new_from_field(
+            Box::new(literal),
+            std::sync::Arc::new(numeric.field("", true)),
+        ));
+    }
+    let ty = match ty {
+        // Compared, not cut.
+        SqlType::Varchar(_) => SqlType::Text,
+        other => other.clone(),
+    };
+    Expr::Cast(Cast::new_from_field(Box::new(literal), std::sync::Arc::new(ty.field("", true))))
+}
+
+/// Whether a literal beside an expression of that type has to become one of the type before
+/// DataFusion makes them alike.
+pub(crate) fn wants_type(ty: &SqlType) -> bool {
+    !is_character(ty) || matches!(ty, SqlType::Char(_))
+}
+
+/// Types the literals that no operator's planning has seen, and refuses casts that do not exist,
+/// before type coercion adds its own.
+#[derive(Debug)]
+pub(crate) struct UnknownLiteralRule;
+
+impl AnalyzerRule for UnknownLiteralRule {
+    fn name(&self) -> &str {
+        "unknown_literals"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(|plan| {
+            let mut schema = DFSchema::empty();
+            for input in plan.inputs() {
+                schema.merge(input.schema());
+            }
+            plan.map_expressions(|expr| expr.transform_up(|expr| type_literals(expr, &schema)))
+        })
+        .map(|transformed| transformed.data)
+    }
+}
+
+/// The same for an expression by itself.
+pub(crate) fn type_literals(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let like = |literal: Expr, ty: &Option<SqlType>| match ty {
+        Some(ty) if is_unknown(&literal) && wants_type(ty) => typed(literal, ty),
+        _ => literal,
+    };
+    Ok(match expr {
+        Expr::Cast(ref cast) => {
+            let to = SqlType::of_field(&cast.field);
+            let from = match cast.expr.as_ref() {
+                Expr::Placeholder(_) => None,
+                inner => sql_type(inner, schema),
+            };
+            if let (Some(from), Some(to)) = (from, to)
+                && !exists(&from, &to)
+            {
+                return Err(no_cast(&from, &to).into());
+            }
+            Transformed::no(expr)
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(op) => {
+            let ty = if is_unknown(&right) {
+                sql_type(&left, schema)
+            } else if is_unknown(&left) {
+                sql_type(&right, schema)
+            } else {
+                None
+            };
+            let (left, right) = (like(*left, &ty), like(*right, &ty));
+            Transformed::yes(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right))))
+        }
+        Expr::InList(InList { expr, list, negated }) if list.iter().any(is_unknown) => {
+            let ty = sql_type(&expr, schema);
+            let list = list.into_iter().map(|item| like(item, &ty)).collect();
+            Transformed::yes(Expr::InList(InList { expr, list, negated }))
+        }
+        Expr::Between(Between { expr, negated, low, high }) => {
+            let mut ty = sql_type(&expr, schema);
+            if is_unknown(&expr) {
+                ty = [&low, &high]
+                    .into_iter()
+                    .find(|e| !is_unknown(e))
+                    .and_then(|e| sql_type(e, schema));
+            }
+            Transformed::yes(Expr::Between(Between {
+                expr: Box::new(like(*expr, &ty)),
+                negated,
+                low: Box::new(like(*low, &ty)),
+                high: Box::new(like(*high, &ty)),
+            }))
+        }
+        Expr::Case(Case { expr: Some(operand), when_then_expr, else_expr }) => {
+            let ty = sql_type(&operand, schema);
+            let when_then_expr = when_then_expr
+                .into_iter()
+                .map(|(when, then)| (Box::new(like(*when, &ty)), then))
+                .collect();
+            Transformed::yes(Expr::Case(Case { expr: Some(operand), when_then_expr, else_expr }))
+        }
+        other => Transformed::no(other),
+    })
+}
+
+fn is_comparison(op: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
+}
