@@ -179,7 +179,8 @@ impl TypePlanner for PostgresTypePlanner {
         &self,
         data_type: &DataType,
     ) -> datafusion::common::Result<Option<FieldRef>> {
-        Ok(Some(Arc::new(sql_type(data_type)?.field("", true))))
+        // A field with a name says all of the type; one without leaves the operand's metadata.
+        Ok(Some(Arc::new(sql_type(data_type)?.field("cast", true))))
     }
 }
 

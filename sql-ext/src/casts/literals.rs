@@ -19,6 +19,12 @@ pub(crate) fn is_unknown(expr: &Expr) -> bool {
 
 /// The SQL type of an expression, where it has one and is known.
 pub(crate) fn sql_type(expr: &Expr, schema: &DFSchema) -> Option<SqlType> {
+    // DataFusion's integer literals are all bigint.
+    if let Expr::Literal(ScalarValue::Int64(Some(value)), _) = expr
+        && i32::try_from(*value).is_ok()
+    {
+        return Some(SqlType::Int4);
+    }
     let (_, field) = expr.to_field(schema).ok()?;
     if *field.data_type() == DataType::Null {
         return None;
@@ -34,7 +40,7 @@ pub(crate) fn typed(literal: Expr, ty: &SqlType) -> Expr {
     {
         return Expr::Cast(Cast::new_from_field(
             Box::new(literal),
-            std::sync::Arc::new(numeric.field("", true)),
+            std::sync::Arc::new(numeric.field("cast", true)),
         ));
     }
     let ty = match ty {
@@ -42,7 +48,7 @@ pub(crate) fn typed(literal: Expr, ty: &SqlType) -> Expr {
         SqlType::Varchar(_) => SqlType::Text,
         other => other.clone(),
     };
-    Expr::Cast(Cast::new_from_field(Box::new(literal), std::sync::Arc::new(ty.field("", true))))
+    Expr::Cast(Cast::new_from_field(Box::new(literal), std::sync::Arc::new(ty.field("cast", true))))
 }
 
 /// Whether a literal beside an expression of that type has to become one of the type before

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, PrimitiveArray};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type,
-    Int64Type, UInt32Type, i256,
+    ArrowPrimitiveType, DataType, Decimal128Type, Decimal256Type, Float32Type, Float64Type,
+    Int16Type, Int32Type, Int64Type, UInt32Type, i256,
 };
 use chronos_catalog::SqlType;
 use chronos_catalog::schema::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX};
@@ -67,18 +67,10 @@ pub(super) fn convert(values: &ArrayRef, from: &SqlType, to: &SqlType) -> Result
             Ok(Arc::new(narrowed))
         }
         (T::Numeric(_), T::Float4) => {
-            let text = decimal_text(&narrow(values)?);
-            Ok(Arc::new(each::<_, Float32Type>(
-                narrow(values)?.as_primitive::<Decimal128Type>(),
-                |v| number::parse_float4(&text(v)),
-            )?))
+            Ok(Arc::new(through_text::<Float32Type>(values, number::parse_float4)?))
         }
         (T::Numeric(_), T::Float8) => {
-            let text = decimal_text(&narrow(values)?);
-            Ok(Arc::new(each::<_, Float64Type>(
-                narrow(values)?.as_primitive::<Decimal128Type>(),
-                |v| number::parse_float8(&text(v)),
-            )?))
+            Ok(Arc::new(through_text::<Float64Type>(values, number::parse_float8)?))
         }
         (T::Float4, T::Numeric(declared)) => {
             let floats = values.as_primitive::<Float32Type>();
@@ -184,9 +176,22 @@ fn from_float<A: ArrowPrimitiveType>(
     Ok(Arc::new(array.with_precision_and_scale(precision, scale).map_err(internal)?))
 }
 
-fn decimal_text(values: &ArrayRef) -> impl Fn(i128) -> String + use<> {
+/// Numerics as floats, by way of their digits: the nearest float, whatever the scale.
+fn through_text<B: ArrowPrimitiveType>(
+    values: &ArrayRef,
+    parse: impl Fn(&str) -> Result<B::Native>,
+) -> Result<PrimitiveArray<B>> {
     let scale = scale_of(values);
-    move |v| crate::text::to_string(|out| number::write_numeric(out, v, scale, false))
+    match values.data_type() {
+        DataType::Decimal256(..) => {
+            let wide = values.as_primitive::<Decimal256Type>();
+            each::<_, B>(wide, |v: i256| parse(&format!("{v}e{}", -i32::from(scale))))
+        }
+        _ => {
+            let narrow = values.as_primitive::<Decimal128Type>();
+            each::<_, B>(narrow, |v| parse(&format!("{v}e{}", -i32::from(scale))))
+        }
+    }
 }
 
 /// A numeric in 128 bits.
@@ -194,13 +199,19 @@ fn narrow(values: &ArrayRef) -> Result<ArrayRef> {
     match values.data_type() {
         DataType::Decimal128(..) => Ok(Arc::clone(values)),
         DataType::Decimal256(_, scale) => {
-            let wide = values.as_primitive::<arrow::datatypes::Decimal256Type>();
+            let wide = values.as_primitive::<Decimal256Type>();
+            // Digits beyond the scale of 128 bits are cut.
+            let kept = (*scale).min(NUMERIC_PRECISION_MAX as i8);
+            let divisor = (kept..*scale)
+                .try_fold(i256::ONE, |d, _| d.checked_mul(i256::from_i128(10)))
+                .ok_or_else(|| overflow(NUMERIC_PRECISION_MAX, kept))?;
             let narrowed: Decimal128Array = each::<_, Decimal128Type>(wide, |v: i256| {
-                v.to_i128().ok_or_else(|| overflow(NUMERIC_PRECISION_MAX, *scale))
+                v.checked_div(divisor)
+                    .and_then(|v| v.to_i128())
+                    .ok_or_else(|| overflow(NUMERIC_PRECISION_MAX, kept))
             })?;
-            let narrowed = narrowed
-                .with_precision_and_scale(NUMERIC_PRECISION_MAX, *scale)
-                .map_err(internal)?;
+            let narrowed =
+                narrowed.with_precision_and_scale(NUMERIC_PRECISION_MAX, kept).map_err(internal)?;
             Ok(Arc::new(narrowed))
         }
         other => Err(internal(format_args!("a numeric came as {other}"))),

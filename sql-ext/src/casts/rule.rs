@@ -14,7 +14,7 @@ use datafusion::optimizer::analyzer::AnalyzerRule;
 
 use super::convert::exists;
 use super::function::CastFunction;
-use super::is_character;
+use super::{is_character, sql_type};
 use crate::temporal::TemporalCatalog;
 use crate::text::TextSettings;
 
@@ -59,14 +59,13 @@ pub(crate) fn rewrite(
         let Expr::Cast(Cast { expr: inner, field }) = expr else {
             return Ok(Transformed::no(expr));
         };
-        let types = inner.to_field(schema).ok().and_then(|(_, from)| {
-            Some((SqlType::of_field(&from)?, from.data_type().clone(), SqlType::of_field(&field)?))
-        });
+        let types = match (sql_type(&inner, schema), SqlType::of_field(&field)) {
+            (Some(from), Some(to)) => Some((from, inner.get_type(schema)?, to)),
+            _ => None,
+        };
         match types {
             Some((from, from_arrow, to))
-                if from_arrow != DataType::Null
-                    && exists(&from, &to)
-                    && differs(&from, &from_arrow, &to) =>
+                if exists(&from, &to) && differs(&from, &from_arrow, &to) =>
             {
                 let call = CastFunction::call(*inner, from, to.clone(), settings);
                 Ok(Transformed::yes(if to.arrow() == *field.data_type() {
@@ -99,7 +98,6 @@ fn differs(from: &SqlType, from_arrow: &DataType, to: &SqlType) -> bool {
         | (T::Int4, T::Int8)
         | (T::Int2 | T::Int4 | T::Int8 | T::Float4, T::Float8)
         | (T::Int2 | T::Int4 | T::Int8, T::Float4)
-        | (T::Date, T::Timestamp)
         | (T::Jsonb, T::Json)
         | (T::Bool, T::Int4)
         | (T::Int4, T::Bool) => false,
