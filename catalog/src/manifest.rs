@@ -60,6 +60,12 @@ pub struct SegmentMeta {
     /// and the file holds each one's `_system_to`.
     #[serde(default)]
     pub ended_max: Option<CommitTs>,
+    /// The least `_system_to`, likewise.
+    #[serde(default)]
+    pub ended_min: Option<CommitTs>,
+    /// Whether compaction wrote it: its rows are sorted.
+    #[serde(default)]
+    pub sorted: bool,
 }
 
 /// A sidecar object with row ends of one table.

@@ -313,7 +313,15 @@ impl State {
             }
             Maintenance::Compact { removed, added, row_ends_removed, row_ends_added, .. } => {
                 for id in removed {
-                    manifest.segments.remove(id);
+                    if manifest.segments.remove(id).is_none() {
+                        return Err(Error::Corrupt {
+                            what: "log".to_owned(),
+                            reason: format!(
+                                "compaction of table {table} removes segment {id}, which is not \
+                                 there"
+                            ),
+                        });
+                    }
                 }
                 for meta in added {
                     manifest.segments.insert(meta.id, Arc::new(meta.clone()));

@@ -108,6 +108,7 @@ fn storage(error: &chronos_storage::Error) -> PgError {
         E::Url { .. } => "22023",
         E::ObjectStore { .. } | E::Io { .. } => "58030",
         E::NoSuchSegment { .. } => "72000",
+        E::Moved { .. } => "40001",
         E::NoSuchKey { .. } | E::Inconsistent { .. } | E::Encode(_) => "XX000",
         E::Unsupported(_) => "0A000",
     };

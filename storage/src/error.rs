@@ -57,6 +57,15 @@ pub enum Error {
         /// The segment.
         segment: SegmentId,
     },
+    /// The row was taken elsewhere by compaction, and where to is not known any more. SQLSTATE
+    /// 40001: another try sees its new place.
+    #[error("a row of segment {segment} of table {table} has moved")]
+    Moved {
+        /// The table.
+        table: Oid,
+        /// The segment that it stood in.
+        segment: SegmentId,
+    },
     /// The table has no unique key or index of that identifier.
     #[error("table {table} has no key {key}")]
     NoSuchKey {

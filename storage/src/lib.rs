@@ -15,6 +15,7 @@
 
 mod cache;
 mod checksum;
+mod compaction;
 mod error;
 mod export;
 mod flush;
@@ -37,6 +38,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use compaction::{CompactionJob, CompactionPlan, CompactionSize, Pace, Wanted};
 pub use error::{Error, Result};
 pub use keys::{KeySpec, hash_key};
 pub use lookup::{fetch_rows, find_keys_committed_after, find_live_keys};

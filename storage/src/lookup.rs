@@ -41,7 +41,7 @@ pub async fn find_live_keys(
     at: ReadTs,
 ) -> Result<Vec<Option<RowRef>>> {
     let time = SystemTime::AsOf(at);
-    let planner = Planner { table, overlay, def, time, read_ts: at };
+    let planner = Planner::new(table, overlay, def, time, at)?;
     let window = Window::new(time, at).unwrap_or_else(every_version);
     find(&planner, window, key, keys).await
 }
@@ -60,7 +60,7 @@ pub async fn find_keys_committed_after(
 ) -> Result<Vec<Option<RowRef>>> {
     let overlay = Overlay::default();
     let time = SystemTime::AsOf(CommitTs::MAX);
-    let planner = Planner { table, overlay: &overlay, def, time, read_ts: CommitTs::MAX };
+    let planner = Planner::new(table, &overlay, def, time, CommitTs::MAX)?;
     let window = Window { from_min: after.micros().saturating_add(1), ..every_version() };
     find(&planner, window, key, keys).await
 }
@@ -76,20 +76,16 @@ pub async fn fetch_rows(
     rows: &[RowRef],
     columns: &[usize],
 ) -> Result<RecordBatch> {
+    let time = SystemTime::AsOf(CommitTs::MAX);
+    let planner = Planner::new(table, overlay, def, time, CommitTs::MAX)?;
+    let rows: Vec<RowRef> = rows.iter().map(|row| planner.place_of(*row)).collect::<Result<_>>()?;
     let mut positions = Positions::new();
-    for row in rows {
+    for row in &rows {
         positions.entry(row.segment).or_default().insert(row.position);
     }
     let spec = place_spec(table, def, columns, every_version());
     let mut found = Vec::new();
     let mut places: HashMap<RowRef, u32> = HashMap::with_capacity(rows.len());
-    let planner = Planner {
-        table,
-        overlay,
-        def,
-        time: SystemTime::AsOf(CommitTs::MAX),
-        read_ts: CommitTs::MAX,
-    };
     let parts = planner.at_places(&positions)?;
     let spec = Arc::new(spec);
     let mut total = 0;

@@ -15,6 +15,9 @@ pub struct StoreOptions {
     pub row_group_rows: usize,
     /// Bytes that one checksum covers.
     pub block_bytes: u32,
+    /// The most bytes of rows that a compaction sorts in memory; more go through temporary
+    /// files.
+    pub compaction_memory_bytes: usize,
 }
 
 impl StoreOptions {
@@ -27,6 +30,7 @@ impl StoreOptions {
             segment_bytes: 64 << 20,
             row_group_rows: 128 << 10,
             block_bytes: 64 << 10,
+            compaction_memory_bytes: 128 << 20,
         }
     }
 }

@@ -86,6 +86,14 @@ impl Overlay {
         Arc::make_mut(&mut self.tables).remove(&table);
     }
 
+    /// The same with the row ends of a table on other places.
+    #[must_use]
+    pub fn with_ends(&self, table: Oid, ends: BTreeMap<SegmentId, RoaringBitmap>) -> Overlay {
+        let mut other = self.clone();
+        other.table_mut(table).ends = ends;
+        other
+    }
+
     fn table_mut(&mut self, table: Oid) -> &mut TableOverlay {
         Arc::make_mut(Arc::make_mut(&mut self.tables).entry(table).or_default())
     }

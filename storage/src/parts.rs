@@ -1,5 +1,6 @@
 //! Chooses the segments that a read opens, and what it must know of each.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,10 +12,10 @@ use crate::error::{Error, Result};
 use crate::object::Objects;
 use crate::overlay::{Overlay, TableOverlay};
 use crate::row_ends::SegmentEnds;
-use crate::segment::reader::{Output, Part, ReadSpec, Window};
+use crate::segment::reader::{Ended, Output, Part, ReadSpec, Window};
 use crate::segment::schema::ColumnMap;
 use crate::segment::{Segment, Source};
-use crate::table::TableStore;
+use crate::table::{SegmentMap, TableStore};
 
 /// Sidecars loaded at once.
 const CONCURRENT_LOADS: usize = 8;
@@ -44,13 +45,44 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub(crate) struct Planner<'a> {
     pub(crate) table: &'a TableStore,
-    pub(crate) overlay: &'a Overlay,
+    /// The table's segments: one view for everything that the read asks, so that a compaction
+    /// meanwhile does not take places away that it was told.
+    segments: SegmentMap,
+    pub(crate) overlay: Cow<'a, Overlay>,
     pub(crate) def: &'a Arc<TableDef>,
     pub(crate) time: SystemTime,
     pub(crate) read_ts: ReadTs,
 }
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
+    /// # Errors
+    /// [`Error::Moved`] when the transaction ended a version that a compaction has taken
+    /// elsewhere since, and where to is not known any more.
+    pub(crate) fn new(
+        table: &'a TableStore,
+        overlay: &'a Overlay,
+        def: &'a Arc<TableDef>,
+        time: SystemTime,
+        read_ts: ReadTs,
+    ) -> Result<Self> {
+        let segments = table.segments();
+        let overlay = table.relocated(overlay, &segments)?;
+        Ok(Planner { table, segments, overlay, def, time, read_ts })
+    }
+
+    /// The instant that versions must not have ended at or before; `None` for a read of history.
+    fn instant(&self) -> Option<ReadTs> {
+        match self.time {
+            SystemTime::AsOf(t) => Some(t.min(self.read_ts)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn segment(&self, id: SegmentId) -> Result<&Arc<Segment>> {
+        let missing = Error::NoSuchSegment { table: self.table.oid(), segment: id };
+        self.segments.get(&id).ok_or(missing)
+    }
+
     /// Own rows and row ends show in the present only.
     fn own(&self) -> Option<&Arc<TableOverlay>> {
         match self.time {
@@ -73,18 +105,20 @@ impl Planner<'_> {
 
     /// Committed segments that may hold versions in the window.
     pub(crate) fn committed(&self, window: &Window) -> Vec<Arc<Segment>> {
-        let segments = self.table.segments();
-        let in_window = |s: &&Arc<Segment>| s.began_range().is_some_and(|r| !window.holds_none(r));
-        segments.values().filter(in_window).cloned().collect()
+        let instant = self.instant();
+        let in_window = |s: &&Arc<Segment>| {
+            s.began_range().is_some_and(|r| !window.holds_none(r))
+                && s.ended_range().is_none_or(|r| !window.holds_no_end(r, instant, self.read_ts))
+        };
+        self.segments.values().filter(in_window).cloned().collect()
     }
 
     /// What is opened; `only` restricts it to some positions.
     pub(crate) async fn plan(&self, spec: &ReadSpec, only: Option<&Positions>) -> Result<Parts> {
         let window = spec.window;
-        let segments = self.table.segments();
         let own = self.own();
         let mut parts = Parts {
-            segments: segments.len() + own.map_or(0, |own| own.bulk().len()),
+            segments: self.segments.len() + own.map_or(0, |own| own.bulk().len()),
             exact_rows: Some(0),
             history: !matches!(self.time, SystemTime::AsOf(_)),
             ..Parts::default()
@@ -132,7 +166,7 @@ impl Planner<'_> {
                 (None, Some(own)) if id == SegmentId::LOCAL => {
                     (Source::Hot(own.local().schema_version(), own.local().chunks()), true)
                 }
-                _ => (self.table.segment(id)?.source(), false),
+                _ => (self.segment(id)?.source(), false),
             };
             if let Some(mut part) = self.part(id, source, is_own, Arc::default())? {
                 part.only = Some(Arc::new(only.clone()));
@@ -152,8 +186,7 @@ impl Planner<'_> {
         let ends: &SegmentEnds = &segment.ends;
         let mut times = None;
         let mut hidden = Arc::new(RoaringBitmap::new());
-        if let SystemTime::AsOf(t) = self.time {
-            let at = t.min(self.read_ts);
+        if let Some(at) = self.instant() {
             hidden = ends.ended_at(self.objects(), segment.id, at).await?;
             let own = self.own().and_then(|own| own.ends_of(segment.id));
             if let Some(own) = own {
@@ -170,7 +203,11 @@ impl Planner<'_> {
         };
         let Some(from) = from_range(&part.source) else { return Ok(None) };
         part.check_from = !window.holds_all(from);
-        part.times = times;
+        if part.has_ends() {
+            part.ended = Some(Ended { read_ts: self.read_ts, after: self.instant() });
+        } else {
+            part.times = times;
+        }
         Ok(Some(part))
     }
 
@@ -190,11 +227,6 @@ impl Planner<'_> {
         if rows == 0 {
             return Ok(None);
         }
-        if let Source::Cold(meta) = &source
-            && meta.ended_max.is_some()
-        {
-            return Err(Error::Unsupported("reading a segment of ended rows".to_owned()));
-        }
         let shape = self.shape(schema_version)?;
         let map = Arc::new(ColumnMap::new(&shape, self.def)?);
         Ok(Some(Part {
@@ -205,6 +237,7 @@ impl Planner<'_> {
             own,
             hidden,
             times: None,
+            ended: None,
             only: None,
             range: 0..rows,
             check_from: false,
@@ -228,6 +261,8 @@ impl Parts {
     fn add(&mut self, window: &Window, part: Part) {
         let rows = u64::from(part.range.end);
         let begun = match &part.source {
+            // Which versions are seen stands in the file.
+            _ if part.ended.is_some() => None,
             _ if part.own || !part.check_from => Some(rows),
             Source::Hot(_, chunks) if window.from_min == i64::MIN => {
                 let at = CommitTs(window.from_max);

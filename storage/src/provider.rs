@@ -171,13 +171,7 @@ impl TableProvider for VersionedTable {
         let outputs = projection.unwrap_or(&every).iter().map(|&i| self.output(i)).collect();
         let def = Arc::clone(&self.def);
         let spec = ReadSpec { table: self.oid, def, outputs, schema, window };
-        let planner = Planner {
-            table,
-            overlay: &self.overlay,
-            def: &self.def,
-            time: self.time,
-            read_ts: self.read_ts,
-        };
+        let planner = Planner::new(table, &self.overlay, &self.def, self.time, self.read_ts)?;
         let key = pushdown::find_key(&self.def, &self.indexes, filters);
         let (positions, key) = match &key {
             Some(found) => {

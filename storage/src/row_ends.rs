@@ -89,13 +89,39 @@ impl SegmentEnds {
         self.inner.lock().memory.first().map(|(ts, _)| *ts)
     }
 
-    /// Row ends up to the sidecar's instant stand in it from now on.
+    /// Row ends up to the sidecar's instant stand in it from now on, if it names the segment.
     pub(crate) fn flushed(&self, sidecar: &Arc<RowEndsMeta>, segment: SegmentId) {
-        let mut inner = self.inner.lock();
-        if sidecar.segments.contains_key(&segment) {
-            inner.sidecars.push(Arc::clone(sidecar));
+        if !sidecar.segments.contains_key(&segment) {
+            return;
         }
+        let mut inner = self.inner.lock();
+        inner.sidecars.push(Arc::clone(sidecar));
         inner.memory.retain(|(ts, _)| *ts > sidecar.to);
+    }
+
+    /// Positions and instants of the row ends after an instant, in no order.
+    pub(crate) async fn after(
+        &self,
+        objects: &Arc<Objects>,
+        segment: SegmentId,
+        after: CommitTs,
+    ) -> Result<Vec<(u32, i64)>> {
+        let (sidecars, memory) = {
+            let inner = self.inner.lock();
+            (inner.sidecars.clone(), inner.memory.clone())
+        };
+        let mut all: Vec<(u32, i64)> = Vec::new();
+        for meta in sidecars.iter().filter(|s| s.to > after) {
+            let sidecar = load(objects, meta).await?;
+            if let Some(times) = sidecar.segments.get(&segment) {
+                let both = times.positions.iter().copied().zip(times.times.iter().copied());
+                all.extend(both.filter(|(_, ts)| *ts > after.micros()));
+            }
+        }
+        for (ts, positions) in memory.iter().filter(|(ts, _)| *ts > after) {
+            all.extend(positions.iter().map(|p| (p, ts.micros())));
+        }
+        Ok(all)
     }
 
     /// The positions whose version ended at or before an instant.

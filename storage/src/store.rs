@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use chronos_catalog::command::Placement;
 use chronos_catalog::raft::Applier;
 use chronos_catalog::{
-    Command, Commit, CommitTs, Maintenance, Manifest, Oid, Outcome, Relation, SegmentId, State,
-    TableDef, TableWrite,
+    Command, Commit, CommitTs, Maintenance, Manifest, Oid, Outcome, Relation, RowEnds, RowEndsMeta,
+    SegmentId, SegmentMeta, State, TableDef, TableWrite,
 };
 use datafusion::arrow::array::{Int64Array, TimestampMicrosecondArray};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
+use crate::compaction::Retired;
 use crate::error::{Error, Result};
 use crate::object::Objects;
 use crate::options::StoreOptions;
@@ -26,6 +28,8 @@ pub struct Store {
     pub(crate) objects: Arc<Objects>,
     pub(crate) options: Arc<StoreOptions>,
     pub(crate) tables: RwLock<BTreeMap<Oid, Arc<TableStore>>>,
+    /// What compactions took out of manifests and is not removed yet.
+    pub(crate) retired: Mutex<Vec<Retired>>,
 }
 
 /// What a table has in memory that no flush has written yet.
@@ -54,6 +58,7 @@ impl Store {
             objects: Arc::new(objects),
             options: Arc::new(options),
             tables: RwLock::default(),
+            retired: Mutex::default(),
         }))
     }
 
@@ -88,7 +93,7 @@ impl Store {
         Arc::clone(tables.entry(table).or_insert_with(make))
     }
 
-    fn existing(&self, table: Oid) -> Result<Arc<TableStore>> {
+    pub(crate) fn existing(&self, table: Oid) -> Result<Arc<TableStore>> {
         self.table(table).ok_or_else(|| Error::Inconsistent {
             table,
             reason: "an entry of the log names it before it was made".to_owned(),
@@ -129,7 +134,21 @@ impl Store {
                 }
                 Ok(())
             }
-            Maintenance::Compact { .. } => Err(Error::Unsupported("compaction".to_owned())),
+            Maintenance::Compact {
+                table,
+                removed,
+                added,
+                carried,
+                row_ends_removed,
+                row_ends_added,
+            } => {
+                let sidecar = row_ends_added.clone().map(Arc::new);
+                let store = self.existing(*table)?;
+                let segments = store.replace_segments(removed, added, carried, sidecar)?;
+                let row_ends = row_ends_removed.clone();
+                self.retired.lock().push(Retired { since: Instant::now(), segments, row_ends });
+                Ok(())
+            }
         }
     }
 }
@@ -214,6 +233,34 @@ impl TableStore {
             self.segment(ends.segment)?.ends.add(ts, &ends.positions);
         }
         Ok(())
+    }
+
+    /// Gives the segments that were there before.
+    fn replace_segments(
+        &self,
+        removed: &[SegmentId],
+        added: &[SegmentMeta],
+        carried: &[(CommitTs, RowEnds)],
+        sidecar: Option<Arc<RowEndsMeta>>,
+    ) -> Result<Vec<Arc<Segment>>> {
+        let _whole = self.applying.lock();
+        let mut entering: BTreeMap<SegmentId, Segment> = BTreeMap::new();
+        for meta in added {
+            let sidecars: Vec<_> =
+                sidecar.iter().filter(|s| s.segments.contains_key(&meta.id)).cloned().collect();
+            let segment = Segment::cold_with_ends(Arc::new(meta.clone()), sidecars);
+            entering.insert(meta.id, segment);
+        }
+        for (ts, ends) in carried {
+            let (table, segment) = (self.oid, ends.segment);
+            let to = entering.get(&segment).ok_or(Error::NoSuchSegment { table, segment })?;
+            to.ends.add(*ts, &ends.positions);
+        }
+        let mut inner = self.inner.write();
+        let segments = Arc::make_mut(&mut inner.segments);
+        let left = removed.iter().filter_map(|id| segments.remove(id)).collect();
+        segments.extend(entering.into_iter().map(|(id, segment)| (id, Arc::new(segment))));
+        Ok(left)
     }
 
     fn add_segment(&self, segment: Segment) -> Arc<Segment> {

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use chronos_catalog::{CommitTs, Oid, RowRef, SegmentId, TableDef};
+use chronos_catalog::{CommitTs, Oid, SegmentId, TableDef};
 use parking_lot::{Mutex, RwLock};
 use roaring::RoaringBitmap;
 
+use crate::compaction::relocate::Relocations;
 use crate::error::{Error, Result};
 use crate::object::Objects;
 use crate::options::StoreOptions;
-use crate::overlay::Overlay;
 use crate::segment::Segment;
 
 /// One table's rows on this node: its segments with their row ends.
@@ -22,19 +22,31 @@ pub struct TableStore {
     pub(crate) inner: RwLock<Inner>,
     /// Held while a commit's rows and row ends are noted, so that a flush sees whole commits.
     pub(crate) applying: Mutex<()>,
+    /// Where compactions took rows.
+    pub(crate) relocations: Relocations,
 }
+
+/// A table's segments.
+pub(crate) type SegmentMap = Arc<BTreeMap<SegmentId, Arc<Segment>>>;
 
 /// What a commit changes.
 #[derive(Debug, Default)]
 pub(crate) struct Inner {
-    pub(crate) segments: Arc<BTreeMap<SegmentId, Arc<Segment>>>,
+    pub(crate) segments: SegmentMap,
     /// The shapes that the table has had, by schema version.
     pub(crate) shapes: HashMap<u32, Arc<TableDef>>,
 }
 
 impl TableStore {
     pub(crate) fn new(oid: Oid, objects: Arc<Objects>, options: Arc<StoreOptions>) -> Self {
-        TableStore { oid, objects, options, inner: RwLock::default(), applying: Mutex::default() }
+        TableStore {
+            oid,
+            objects,
+            options,
+            inner: RwLock::default(),
+            applying: Mutex::default(),
+            relocations: Relocations::default(),
+        }
     }
 
     /// The table.
@@ -44,7 +56,7 @@ impl TableStore {
 
     /// The segments as they are now. A later commit or flush does not change the answer for an
     /// instant that is closed.
-    pub(crate) fn segments(&self) -> Arc<BTreeMap<SegmentId, Arc<Segment>>> {
+    pub(crate) fn segments(&self) -> SegmentMap {
         Arc::clone(&self.inner.read().segments)
     }
 
@@ -73,28 +85,10 @@ impl TableStore {
         positions: &RoaringBitmap,
     ) -> Result<RoaringBitmap> {
         let ends = self.segment(segment)?;
+        if ends.ended_range().is_some() {
+            return Ok(positions.clone());
+        }
         let ended = ends.ends.ended_at(&self.objects, segment, CommitTs::MAX).await?;
         Ok(&*ended & positions)
-    }
-
-    /// Whether a version is current as of an instant, with a transaction's own row ends.
-    ///
-    /// # Errors
-    /// When the segment is gone or a sidecar cannot be read.
-    pub async fn is_live(&self, overlay: &Overlay, row: RowRef, at: CommitTs) -> Result<bool> {
-        let own = overlay.table(self.oid).and_then(|t| t.ends_of(row.segment));
-        if own.is_some_and(|ends| ends.contains(row.position)) {
-            return Ok(false);
-        }
-        if row.segment == SegmentId::LOCAL {
-            return Ok(true);
-        }
-        let bulk = overlay.table(self.oid).map(|t| t.bulk()).unwrap_or_default();
-        if bulk.iter().any(|s| s.id == row.segment) {
-            return Ok(true);
-        }
-        let segment = self.segment(row.segment)?;
-        let ended = segment.ends.ended_at(&self.objects, row.segment, at).await?;
-        Ok(!ended.contains(row.position))
     }
 }

@@ -29,6 +29,8 @@ fn segment(id: u64) -> SegmentMeta {
         from_max: CommitTs(1_790_000_000_000_001),
         commit_number: Some(3),
         ended_max: None,
+        ended_min: None,
+        sorted: false,
     }
 }
 

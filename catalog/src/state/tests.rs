@@ -70,6 +70,8 @@ fn segment(id: u64) -> SegmentMeta {
         from_max: CommitTs::ZERO,
         commit_number: None,
         ended_max: None,
+        ended_min: None,
+        sorted: false,
     }
 }
 

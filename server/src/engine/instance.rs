@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::config::Config;
+use crate::engine::compaction::{self, CompactionRecord, Compactions};
 use crate::engine::error::{EngineResult, Error};
 use crate::engine::maintenance::{self, MaintenanceStats};
 use crate::engine::sequencer::Sequencer;
@@ -32,6 +33,7 @@ pub struct Engine {
     pub(super) sequencer: Sequencer,
     pub(super) sequences: Sequences,
     pub(super) stats: MaintenanceStats,
+    pub(super) compactions: Compactions,
     /// Wakes the maintenance task before its time.
     pub(super) maintain: Arc<Notify>,
     /// Wakes writers that wait for memory.
@@ -90,6 +92,7 @@ impl Engine {
             applied,
             clock,
             stats: MaintenanceStats::default(),
+            compactions: Compactions::default(),
             maintain: Arc::new(Notify::new()),
             memory_freed: Notify::new(),
             hot_bytes: AtomicU64::new(0),
@@ -100,7 +103,8 @@ impl Engine {
         engine.measure_hot_bytes();
         let wake = Arc::clone(&engine.maintain);
         let stopping = engine.stopping.clone();
-        engine.spawn(maintenance::run(Arc::downgrade(&engine), wake, stopping));
+        engine.spawn(maintenance::run(Arc::downgrade(&engine), wake, stopping.clone()));
+        engine.spawn(compaction::run(Arc::downgrade(&engine), stopping));
         Ok(engine)
     }
 
@@ -238,6 +242,20 @@ impl Engine {
     /// Likewise, the first one met.
     pub async fn flush_all(&self) -> EngineResult<()> {
         maintenance::flush_all(self).await
+    }
+
+    /// Flushes a table and rewrites what a compaction has not left as it should be.
+    ///
+    /// # Errors
+    /// The store's or the log's failure; nothing is lost.
+    pub async fn compact(self: &Arc<Self>, table: Oid) -> EngineResult<()> {
+        maintenance::flush_table(self, table).await?;
+        compaction::compact_all(self, table).await
+    }
+
+    /// The last compactions, the newest last.
+    pub fn compactions(&self) -> Vec<CompactionRecord> {
+        self.compactions.records()
     }
 
     /// An object identifier that nothing else has.

@@ -34,7 +34,7 @@ pub struct MaintenanceStats {
     /// When the last round that had work ended well, in microseconds since the Unix epoch.
     pub succeeded_at: AtomicI64,
     /// One flush at a time: a table must not be flushed twice at once.
-    flushing: tokio::sync::Mutex<()>,
+    pub(super) flushing: tokio::sync::Mutex<()>,
 }
 
 /// Looks for work until the engine stops.

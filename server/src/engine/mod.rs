@@ -12,6 +12,7 @@
 //!            Maintenance: seals, flushes, snapshots; wakes writers that wait for memory
 //! ```
 
+mod compaction;
 mod error;
 mod instance;
 mod keys;
@@ -23,6 +24,7 @@ mod tests;
 mod transaction;
 mod writes;
 
+pub use compaction::CompactionRecord;
 pub use error::{EngineResult, Error};
 pub use instance::Engine;
 pub use maintenance::MaintenanceStats;

@@ -41,7 +41,16 @@ pub(super) struct Request {
 
 enum Message {
     Commit(Box<Request>),
+    /// Take nothing until the other side is dropped.
+    Pause(oneshot::Sender<Pause>),
     Stop(oneshot::Sender<()>),
+}
+
+/// While it lives no commit is in flight and none gets an instant.
+#[derive(Debug)]
+pub(super) struct Pause {
+    /// Its end is what is waited for.
+    _held: oneshot::Sender<()>,
 }
 
 /// A commit that is proposed and not applied yet.
@@ -132,6 +141,13 @@ impl Sequencer {
         Ok(())
     }
 
+    /// Waits until nothing is in flight, and keeps it so as long as the answer is held.
+    pub(super) async fn pause(&self) -> EngineResult<Pause> {
+        let (reply, paused) = oneshot::channel();
+        self.queue.send(Message::Pause(reply)).map_err(|_| Error::ShuttingDown)?;
+        paused.await.map_err(|_| Error::ShuttingDown)
+    }
+
     /// Refuses later commits and waits until those in flight have landed.
     pub(super) async fn stop(&self) {
         let (stopped, wait) = oneshot::channel();
@@ -166,12 +182,24 @@ impl Task {
                     let _gone = request.reply.send(Err(Error::ShuttingDown));
                 }
                 Message::Commit(request) => self.take(request).await,
+                Message::Pause(paused) => {
+                    self.flights.wait(BTreeMap::is_empty).await;
+                    let (held, released) = oneshot::channel();
+                    if paused.send(Pause { _held: held }).is_ok() {
+                        // The other side sends nothing; it is dropped.
+                        let _released = released.await;
+                    }
+                }
             }
         }
     }
 
     /// Proposes a commit, refuses it, or puts it back until what it clashes with has landed.
-    async fn take(&self, request: Box<Request>) {
+    async fn take(&self, mut request: Box<Request>) {
+        if let Err(error) = self.relocate(&mut request) {
+            let _gone = request.reply.send(Err(error));
+            return;
+        }
         let definitions = !request.commit.changes.is_empty();
         let alone = definitions || self.flights.by_ts.lock().values().any(|f| f.definitions);
         if alone {
@@ -186,6 +214,33 @@ impl Task {
             return;
         }
         self.propose(*request, definitions);
+    }
+
+    /// Row ends follow their rows where a compaction took them. No compaction is applied while a
+    /// request is looked at.
+    fn relocate(&self, request: &mut Request) -> EngineResult<()> {
+        let moved = |error, name: &str| match error {
+            chronos_storage::Error::Moved { .. } => Error::Conflict {
+                detail: format!("A row of table \"{name}\" was changed by another transaction."),
+            },
+            other => other.into(),
+        };
+        for check in &mut request.tables {
+            let Some(table) = self.store.table(check.table) else { continue };
+            let ends = table.relocate_ends(&check.ends, &|_| false);
+            let Some(ends) = ends.map_err(|e| moved(e, &check.name))? else { continue };
+            check.ends = ends;
+            for write in request.commit.writes.iter_mut().filter(|w| w.table == check.table) {
+                let own = |id| write.segments.iter().any(|s| s.id == id);
+                let ends = table.relocate_ends(&write.ends, &own);
+                if let Some(ends) = ends.map_err(|e| moved(e, &check.name))? {
+                    let places = ends.iter().map(|e| (e.segment, e.positions.clone()));
+                    request.overlay = request.overlay.with_ends(write.table, places.collect());
+                    write.ends = ends;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn clash(&self, request: &Request) -> Option<CommitTs> {
@@ -206,7 +261,7 @@ impl Task {
                 Some(queue) => match queue.send(Message::Commit(request)) {
                     Ok(()) => return,
                     Err(mpsc::error::SendError(Message::Commit(request))) => request,
-                    Err(mpsc::error::SendError(Message::Stop(_))) => return,
+                    Err(mpsc::error::SendError(Message::Stop(_) | Message::Pause(_))) => return,
                 },
                 None => request,
             };

@@ -485,3 +485,48 @@ async fn stopped_engine_refuses_commits() {
     engine.shutdown().await.unwrap();
     assert!(matches!(commit(transaction).await.unwrap_err(), Error::ShuttingDown));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_go_on_through_a_compaction() {
+    let dir = Dir::new();
+    let engine = dir.open().await;
+    let t = table(&engine).await;
+    let first = insert(&engine, t, &[5, 3, 1], "a").await;
+    engine.flush(t).await.unwrap();
+    insert(&engine, t, &[4, 2], "a").await;
+    engine.flush(t).await.unwrap();
+    let (mut winner, mut loser) = (engine.begin(), engine.begin());
+    update(&mut winner, t, 3, "winner").await;
+    update(&mut loser, t, 1, "loser").await;
+    let mut other = engine.begin();
+    update(&mut other, t, 1, "other").await;
+    commit(other).await.unwrap();
+    engine.compact(t).await.unwrap();
+    assert_eq!(engine.compactions().len(), 1);
+    let seen = read(&winner, t, None).await;
+    assert_eq!(seen[2], (3, "winner".to_owned()));
+    assert_eq!(seen.len(), 5, "the old version is hidden in its new place");
+    update(&mut winner, t, 5, "winner").await;
+    commit(winner).await.unwrap();
+    let error = commit(loser).await.unwrap_err();
+    assert!(matches!(error, Error::Conflict { .. }), "{error:?}");
+    let expected = |text: &[&str]| -> Vec<(i64, String)> {
+        (1..).zip(text).map(|(id, text)| (id, (*text).to_owned())).collect()
+    };
+    let now = expected(&["other", "a", "winner", "a", "winner"]);
+    let engine = {
+        assert_eq!(read(&engine.begin(), t, None).await, now);
+        engine.compact(t).await.unwrap();
+        assert_eq!(read(&engine.begin(), t, None).await, now);
+        // As a crash: nothing is flushed.
+        engine.raft.shutdown().await.unwrap();
+        drop(engine);
+        dir.open().await
+    };
+    let reader = engine.begin();
+    assert_eq!(read(&reader, t, None).await, now);
+    let past: Vec<i64> = read(&reader, t, Some(first)).await.iter().map(|r| r.0).collect();
+    assert_eq!(past, [1, 3, 5]);
+    drop(reader);
+    engine.shutdown().await.unwrap();
+}

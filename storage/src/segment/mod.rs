@@ -103,6 +103,14 @@ impl Segment {
         *self.body.write() = Body::Cold(meta);
     }
 
+    /// When the first and the last of its versions ended, where all had when it was written.
+    pub(crate) fn ended_range(&self) -> Option<(CommitTs, CommitTs)> {
+        match &*self.body.read() {
+            Body::Hot(_) => None,
+            Body::Cold(meta) => Some((meta.ended_min.unwrap_or_default(), meta.ended_max?)),
+        }
+    }
+
     /// Instants of the first and the last commit that wrote rows; `None` while it is empty.
     pub(crate) fn began_range(&self) -> Option<(CommitTs, CommitTs)> {
         match &*self.body.read() {

@@ -100,6 +100,24 @@ impl Window {
         self.from_min <= from.0.micros() && from.1.micros() <= self.from_max
     }
 
+    /// Whether no version that ended in a range, all others having ended outside of it, is in the
+    /// window. `instant` is that of a read of one instant; an end after `read_ts` is not seen.
+    pub(crate) fn holds_no_end(
+        &self,
+        to: (CommitTs, CommitTs),
+        instant: Option<ReadTs>,
+        read_ts: ReadTs,
+    ) -> bool {
+        if instant.is_some_and(|t| to.1 <= t) {
+            return true;
+        }
+        match self.to {
+            ToRule::Any => false,
+            ToRule::After(a) => to.1.micros() <= a.min(read_ts.micros()),
+            ToRule::AtMost(b) => to.0.micros() > b,
+        }
+    }
+
     /// Whether no version that began in a range is in the window.
     pub(crate) fn holds_none(&self, from: (CommitTs, CommitTs)) -> bool {
         from.1.micros() < self.from_min || from.0.micros() > self.from_max
@@ -116,6 +134,15 @@ pub(crate) struct ReadSpec {
     pub(crate) window: Window,
 }
 
+/// How a read takes a segment whose rows had all ended when it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// An end after it is not seen.
+    pub(crate) read_ts: ReadTs,
+    /// A read of one instant sees what ended after it.
+    pub(crate) after: Option<ReadTs>,
+}
+
 /// A part of a segment, and what is known of its rows.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
@@ -130,12 +157,32 @@ pub(crate) struct Part {
     pub(crate) hidden: Arc<RoaringBitmap>,
     /// When its versions ended, where that is asked for.
     pub(crate) times: Option<Arc<EndTimes>>,
+    /// Where the file tells when its versions ended, and that matters: how.
+    pub(crate) ended: Option<Ended>,
     /// The only positions that matter, where a key told them.
     pub(crate) only: Option<Arc<RoaringBitmap>>,
     /// The positions that this part covers.
     pub(crate) range: Range<u32>,
     /// Whether `_system_from` must be looked at.
     pub(crate) check_from: bool,
+}
+
+impl Part {
+    /// Whether the file tells when its versions ended.
+    pub(crate) fn has_ends(&self) -> bool {
+        matches!(&self.source, Source::Cold(meta) if meta.ended_max.is_some())
+    }
+
+    /// When the version at a position ended, as the read sees it.
+    fn end_of(&self, raw: &Raw<'_>, row: usize) -> Option<i64> {
+        match (&raw.to, &self.ended) {
+            (Some(to), ended) => {
+                let to = to.as_primitive::<TimestampMicrosecondType>().value(row);
+                ended.is_none_or(|e| to <= e.read_ts.micros()).then_some(to)
+            }
+            (None, _) => self.times.as_ref()?.get(raw.positions[row]),
+        }
+    }
 }
 
 /// A predicate that whole row groups and pages are left out by.
@@ -154,6 +201,8 @@ struct Raw<'a> {
     from: Option<ArrayRef>,
     ov: Option<ArrayRef>,
     cv: Option<ArrayRef>,
+    /// `_system_to`, where the file holds it.
+    to: Option<ArrayRef>,
 }
 
 impl ReadSpec {
@@ -183,9 +232,8 @@ impl ReadSpec {
                 Output::Cv => raw.cv.clone().ok_or_else(|| absent("_cv"))?,
                 Output::Ov => raw.ov.clone().ok_or_else(|| absent("_ov"))?,
                 Output::To => {
-                    let times = part.times.as_ref();
                     let to: TimestampMicrosecondArray =
-                        raw.positions.iter().map(|&p| times.and_then(|t| t.get(p))).collect();
+                        (0..raw.rows).map(|i| part.end_of(&raw, i)).collect();
                     Arc::new(to.with_data_type(target.clone()))
                 }
                 Output::Segment => Arc::new(UInt64Array::from_value(part.id.0, raw.rows)),
@@ -233,7 +281,8 @@ impl ReadSpec {
                 }
             }
         }
-        let by_time = part.check_from || part.times.is_some();
+        let ends = part.times.is_some() || part.ended.is_some();
+        let by_time = part.check_from || ends;
         if by_time && !part.own {
             let from = raw.from.as_ref().ok_or_else(|| Error::Inconsistent {
                 table: self.table,
@@ -241,10 +290,12 @@ impl ReadSpec {
             })?;
             let from = from.as_primitive::<TimestampMicrosecondType>();
             let window = self.window;
-            for (i, (&from, &position)) in from.values().iter().zip(&raw.positions).enumerate() {
+            let after = part.ended.and_then(|e| e.after);
+            for (i, &from) in from.values().iter().enumerate() {
                 let mut seen = window.from_min <= from && from <= window.from_max;
-                if let Some(times) = &part.times {
-                    let to = times.get(position);
+                if ends {
+                    let to = part.end_of(raw, i);
+                    seen &= after.is_none_or(|t| to.is_none_or(|to| to > t.micros()));
                     seen &= match window.to {
                         ToRule::Any => true,
                         ToRule::After(a) => to.is_none_or(|to| to > a),
@@ -263,7 +314,12 @@ impl ReadSpec {
     }
 
     fn needs_from(&self, part: &Part) -> bool {
-        !part.own && (self.wants(Output::From) || part.check_from || part.times.is_some())
+        let ends = part.times.is_some() || part.ended.is_some();
+        !part.own && (self.wants(Output::From) || part.check_from || ends)
+    }
+
+    fn needs_to(&self, part: &Part) -> bool {
+        part.has_ends() && (self.wants(Output::To) || part.ended.is_some())
     }
 }
 
@@ -340,6 +396,7 @@ fn read_hot(
                 from: Some(cut(Arc::new(chunk.from.clone()))?),
                 ov: Some(cut(Arc::clone(chunk.batch.column(ov_at)))?),
                 cv: Some(cut(Arc::new(chunk.cv.clone()))?),
+                to: None,
             };
             spec.finish(&part, raw)
         };
@@ -391,6 +448,10 @@ async fn read_cold(
     if need_from && constant.is_none() {
         places.push(width);
     }
+    let need_to = spec.needs_to(&part);
+    if need_to {
+        places.push(width + 3);
+    }
     places.sort_unstable();
     places.dedup();
     let (groups, selection) = to_selection(&selected, &footer);
@@ -430,6 +491,7 @@ async fn read_cold(
             from,
             ov: at(width + 1),
             cv,
+            to: if need_to { at(width + 3) } else { None },
         };
         spec.finish(&part, raw)
     });

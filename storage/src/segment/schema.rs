@@ -1,7 +1,8 @@
 //! The columns of a segment: as a file keeps them, and from one shape of the table to another.
 //!
 //! A file has the table's columns under their names at the time, with the column's number as
-//! the Parquet field identifier, then `_system_from`, `_ov` and `_cv`.
+//! the Parquet field identifier, then `_system_from`, `_ov` and `_cv`, and in one of ended rows
+//! `_system_to`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use datafusion::common::ScalarValue;
 use datafusion::parquet::arrow::PARQUET_FIELD_ID_META_KEY;
 
 use crate::error::{Error, Result};
-use crate::provider::{CV, OV, SYSTEM_FROM};
+use crate::provider::{CV, OV, SYSTEM_FROM, SYSTEM_TO};
 
 /// Bytes of an interval in a file: months and days as 32-bit, nanoseconds as 64-bit integers,
 /// little-endian. Parquet's own interval type has milliseconds only.
@@ -39,8 +40,8 @@ fn stored_field(field: &FieldRef) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(stored_type(field.data_type())))
 }
 
-/// The schema of a segment file.
-pub(crate) fn file_schema(def: &TableDef) -> SchemaRef {
+/// The schema of a segment file; `ended` is one of rows that have all ended.
+pub(crate) fn file_schema(def: &TableDef, ended: bool) -> SchemaRef {
     let mut fields: Vec<Field> = def
         .columns
         .iter()
@@ -56,6 +57,9 @@ pub(crate) fn file_schema(def: &TableDef) -> SchemaRef {
     fields.push(Field::new(SYSTEM_FROM, SqlType::Timestamptz.arrow(), true));
     fields.push(Field::new(OV, DataType::Int64, false));
     fields.push(Field::new(CV, DataType::Int64, true));
+    if ended {
+        fields.push(Field::new(SYSTEM_TO, SqlType::Timestamptz.arrow(), false));
+    }
     Arc::new(Schema::new(fields))
 }
 

@@ -8,6 +8,7 @@ use chronos_catalog::{CommitTs, Oid, SegmentId, SegmentMeta, SqlType, TableDef};
 use datafusion::arrow::array::{
     ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray, new_null_array,
 };
+use datafusion::arrow::compute::{max, min};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -19,12 +20,12 @@ use crate::keys::{KeyHashes, KeySpec, hash_key, is_hashable};
 use crate::object::Objects;
 use crate::options::StoreOptions;
 use crate::paths;
-use crate::provider::{CV, OV, SYSTEM_FROM};
+use crate::provider::{CV, OV, SYSTEM_FROM, SYSTEM_TO};
 use crate::segment::schema::{file_schema, to_stored};
 use crate::store::unplaced_segment_id;
 
 /// Rows in a data page: a read of one row decodes one page of each column.
-const PAGE_ROWS: usize = 8192;
+pub(crate) const PAGE_ROWS: usize = 8192;
 
 /// Where the rows' `_system_from` and `_cv` come from.
 pub(crate) enum Begun {
@@ -44,6 +45,7 @@ pub(crate) struct SegmentFile {
     keys: Vec<(KeySpec, Vec<usize>, Vec<Option<u64>>)>,
     rows: u32,
     from: Option<(i64, i64)>,
+    ended: Option<(i64, i64)>,
     constant: bool,
 }
 
@@ -57,6 +59,7 @@ impl std::fmt::Debug for SegmentFile {
 }
 
 impl SegmentFile {
+    /// Of rows that are current, or whose ends stand elsewhere.
     pub(crate) fn new(
         table: Oid,
         id: SegmentId,
@@ -64,7 +67,28 @@ impl SegmentFile {
         keys: &[KeySpec],
         options: &StoreOptions,
     ) -> Result<Self> {
-        let schema = file_schema(def);
+        Self::with_schema(table, id, def, keys, options, file_schema(def, false))
+    }
+
+    /// Of rows that have all ended: [`SegmentFile::write_ended`] takes them.
+    pub(crate) fn of_ended(
+        table: Oid,
+        id: SegmentId,
+        def: &TableDef,
+        keys: &[KeySpec],
+        options: &StoreOptions,
+    ) -> Result<Self> {
+        Self::with_schema(table, id, def, keys, options, file_schema(def, true))
+    }
+
+    fn with_schema(
+        table: Oid,
+        id: SegmentId,
+        def: &TableDef,
+        keys: &[KeySpec],
+        options: &StoreOptions,
+        schema: SchemaRef,
+    ) -> Result<Self> {
         let properties = properties(def, options)?;
         let parquet = ArrowWriter::try_new(Vec::new(), Arc::clone(&schema), Some(properties))?;
         let place = |id| def.columns.iter().position(|c| c.id == id);
@@ -85,17 +109,37 @@ impl SegmentFile {
             keys,
             rows: 0,
             from: None,
+            ended: None,
             constant: false,
         })
     }
 
     /// Adds rows: the table's columns in order, then `_ov`.
     pub(crate) fn write(&mut self, rows: &RecordBatch, begun: Begun) -> Result<()> {
+        self.write_with_ends(rows, begun, None)
+    }
+
+    /// Adds rows and when each ended.
+    pub(crate) fn write_ended(
+        &mut self,
+        rows: &RecordBatch,
+        begun: Begun,
+        to: TimestampMicrosecondArray,
+    ) -> Result<()> {
+        self.write_with_ends(rows, begun, Some(to))
+    }
+
+    fn write_with_ends(
+        &mut self,
+        rows: &RecordBatch,
+        begun: Begun,
+        to: Option<TimestampMicrosecondArray>,
+    ) -> Result<()> {
         let n = rows.num_rows();
         if n == 0 {
             return Ok(());
         }
-        let width = self.schema.fields().len() - 3;
+        let width = self.schema.fields().len() - 3 - usize::from(to.is_some());
         if rows.num_columns() != width + 1 {
             return Err(Error::Inconsistent {
                 table: self.table,
@@ -120,12 +164,15 @@ impl SegmentFile {
                 (new_null_array(&instant, n), cv)
             }
             Begun::Each(from, cv) => {
-                let (first, last) = (from.value(0), from.value(n - 1));
-                self.from = Some((self.from.map_or(first, |f| f.0), last));
+                widen(&mut self.from, &from);
                 (Arc::new(from.with_data_type(instant)), Arc::new(cv))
             }
         };
         columns.extend([from, Arc::clone(rows.column(width)), cv]);
+        if let Some(to) = to {
+            widen(&mut self.ended, &to);
+            columns.push(Arc::new(to.with_data_type(SqlType::Timestamptz.arrow())));
+        }
         self.parquet.write(&RecordBatch::try_new(Arc::clone(&self.schema), columns)?)?;
         self.rows += n as u32;
         Ok(())
@@ -136,14 +183,24 @@ impl SegmentFile {
     }
 
     /// About how many bytes the file would have if it were finished now.
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.parquet.bytes_written() + self.parquet.in_progress_size()
     }
 
     /// Puts the file and its key files into the store, durably.
     pub(crate) async fn finish(self, objects: &Objects) -> Result<SegmentMeta> {
-        let SegmentFile { table, id, schema_version, parquet, keys, rows, from, constant, .. } =
-            self;
+        let SegmentFile {
+            table,
+            id,
+            schema_version,
+            parquet,
+            keys,
+            rows,
+            from,
+            ended,
+            constant,
+            ..
+        } = self;
         let file: Bytes = parquet.into_inner()?.into();
         let file = objects.create(|n| paths::segment(table, id, n), file).await?;
         let mut key_files = BTreeMap::new();
@@ -165,8 +222,17 @@ impl SegmentFile {
             from_min,
             from_max,
             commit_number: None,
-            ended_max: None,
+            ended_max: ended.map(|e| CommitTs(e.1)),
+            ended_min: ended.map(|e| CommitTs(e.0)),
+            sorted: false,
         })
+    }
+}
+
+/// Makes a range hold further instants.
+fn widen(range: &mut Option<(i64, i64)>, times: &TimestampMicrosecondArray) {
+    if let (Some(least), Some(greatest)) = (min(times), max(times)) {
+        *range = Some(range.map_or((least, greatest), |r| (r.0.min(least), r.1.max(greatest))));
     }
 }
 
@@ -181,7 +247,12 @@ fn properties(def: &TableDef, options: &StoreOptions) -> Result<WriterProperties
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_write_batch_size(PAGE_ROWS.min(1024));
     let names = def.columns.iter().map(|c| (c.name.as_str(), &c.ty));
-    let own = [(SYSTEM_FROM, &SqlType::Timestamptz), (OV, &SqlType::Int8), (CV, &SqlType::Int8)];
+    let own = [
+        (SYSTEM_FROM, &SqlType::Timestamptz),
+        (OV, &SqlType::Int8),
+        (CV, &SqlType::Int8),
+        (SYSTEM_TO, &SqlType::Timestamptz),
+    ];
     for (name, ty) in names.chain(own) {
         // A path of one part, whatever dots are in the name.
         let path = ColumnPath::new(vec![name.to_owned()]);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use chronos_catalog::{CommitTs, RowRef, SegmentId, SqlType, SystemTime};
+use chronos_catalog::{CommitTs, RowEnds, RowRef, SegmentId, SqlType, SystemTime};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray,
 };
@@ -12,7 +13,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::tests::world::{KEY, TABLE, World, column, table_def};
-use crate::{KeySpec, Overlay, fetch_rows, find_keys_committed_after, find_live_keys};
+use crate::{
+    KeySpec, Overlay, Pace, Store, Wanted, fetch_rows, find_keys_committed_after, find_live_keys,
+};
 
 /// One row version.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -191,6 +194,48 @@ impl Run {
         self.model.commits.push(ts.0);
     }
 
+    /// Rewrites some of the cold segments; commits may land meanwhile.
+    async fn compact(&mut self, meanwhile: bool) {
+        let world = &self.world;
+        let mut among = Store::cold_segments(&world.state.read(), TABLE);
+        let all = self.rng.random_range(0..2) == 0;
+        among.retain(|_| all || self.rng.random_range(0..2) == 0);
+        let plan = {
+            let state = world.state.read();
+            world.store.plan_compaction(&state, TABLE, Wanted::All(&among))
+        };
+        let Some(plan) = plan else { return };
+        let at = CommitTs(*self.model.commits.last().unwrap());
+        let job = world.store.write_compaction(&world.state, &plan, at, Pace::Full).await.unwrap();
+        if meanwhile {
+            self.commit().await;
+            if self.rng.random_range(0..2) == 0 {
+                self.world.flush(true).await;
+            }
+            self.commit().await;
+        }
+        let world = &self.world;
+        let command = world.store.finish_compaction(&world.state, &job).await.unwrap();
+        world.maintain(command);
+        drop(job);
+        assert_eq!(world.store.collect_retired(Duration::ZERO, false).await.unwrap(), 0);
+        self.find_places().await;
+    }
+
+    /// Learns where the rows stand.
+    async fn find_places(&mut self) {
+        let last = CommitTs(*self.model.commits.last().unwrap());
+        let sql = format!("SELECT {COLUMNS} FROM t");
+        let none = Overlay::default();
+        let all = read(&self.world.query(SystemTime::All, last, &none, &sql).await);
+        let places: BTreeMap<(i64, Option<i64>), (u64, u32)> =
+            all.iter().map(|v| ((v.id, v.from), v.place)).collect();
+        assert_eq!(places.len(), self.model.versions.len(), "seed {}", self.seed);
+        for version in &mut self.model.versions {
+            version.place = places[&(version.id, version.from)];
+        }
+    }
+
     async fn check(&mut self, time: SystemTime, read_ts: i64) {
         let seed = self.seed;
         let none = Overlay::default();
@@ -314,7 +359,7 @@ async fn run(seed: u64) {
     let mut run = Run::new(seed, dir.path().to_str().unwrap()).await;
     for step in 0..50 {
         run.commit().await;
-        match run.rng.random_range(0..14) {
+        match run.rng.random_range(0..18) {
             0 => run.world.flush(true).await,
             1 => run.world.flush(false).await,
             2 => run.world.restart().await,
@@ -330,6 +375,13 @@ async fn run(seed: u64) {
                 run.commit().await;
                 flush.into_iter().for_each(|flush| run.world.maintain(flush));
             }
+            5 => run.compact(false).await,
+            6 => run.compact(true).await,
+            7 => {
+                run.world.flush(true).await;
+                run.compact(true).await;
+                run.world.restart().await;
+            }
             _ => {}
         }
         if step % 25 == 24 {
@@ -342,6 +394,53 @@ async fn run(seed: u64) {
 async fn random_histories_read_as_the_model_says() {
     for seed in 0..3 {
         run(seed).await;
+    }
+}
+
+#[tokio::test]
+async fn own_row_ends_follow_their_rows_through_compactions() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut run = Run::new(7, dir.path().to_str().unwrap()).await;
+    for _ in 0..8 {
+        run.commit().await;
+        run.world.flush(true).await;
+    }
+    let last = CommitTs(*run.model.commits.last().unwrap());
+    let live = run.model.live();
+    let mut own = Overlay::default();
+    for ended in &live[..2] {
+        let row = RowRef { segment: SegmentId(ended.place.0), position: ended.place.1 };
+        assert!(own.end(TABLE, row));
+    }
+    let sql = format!("SELECT {COLUMNS} FROM t");
+    for _ in 0..4 {
+        run.compact(false).await;
+        let mut expected: Vec<i64> = live[2..].iter().map(|v| v.id).collect();
+        expected.sort_unstable();
+        let found = read(&run.world.query(SystemTime::AsOf(last), last, &own, &sql).await);
+        let found: Vec<i64> = found.iter().map(|v| v.id).collect();
+        assert_eq!(found, expected);
+        let table = run.world.store.table(TABLE).unwrap();
+        let ends: Vec<RowEnds> = own
+            .table(TABLE)
+            .unwrap()
+            .ends()
+            .iter()
+            .map(|(&segment, positions)| RowEnds { segment, positions: positions.clone() })
+            .collect();
+        let moved = table.relocate_ends(&ends, &|_| false).unwrap().unwrap_or(ends);
+        let mut places: Vec<(u64, u32)> =
+            moved.iter().flat_map(|e| e.positions.iter().map(|p| (e.segment.0, p))).collect();
+        places.sort_unstable();
+        let mut expected: Vec<(u64, u32)> = run
+            .model
+            .live()
+            .iter()
+            .filter(|v| live[..2].iter().any(|l| l.id == v.id))
+            .map(|v| v.place)
+            .collect();
+        expected.sort_unstable();
+        assert_eq!(places, expected);
     }
 }
 
