@@ -61,10 +61,10 @@ pub struct SegmentMeta {
     #[serde(default)]
     pub ended_max: Option<CommitTs>,
     /// The least `_system_to`, likewise.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_min: Option<CommitTs>,
     /// Whether compaction wrote it: its rows are sorted.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sorted: bool,
 }
 

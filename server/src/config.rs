@@ -181,7 +181,7 @@ static SETTINGS: &[Setting] = settings![
     bulk_rows: parse_number / show, "Rows from which on a transaction writes segments ahead";
     bulk_bytes: parse_number / show, "Bytes from which on a transaction writes segments ahead";
     snapshot_log_bytes: parse_number / show, "Bytes of log between snapshots";
-    compaction_interval: parse_duration / show_duration, "How often segments are looked at for compaction; 0s for never";
+    compaction_interval: parse_duration / show_duration, "How often segments are looked at for compaction; 0ms for never";
     clock_skew_max: parse_duration / show_duration, "How far commit times may be ahead of the clock";
     cache_bytes: parse_number / show, "Bytes of memory for what is known of segments";
     shutdown_timeout: parse_duration / show_duration, "How long a stop waits for statements";
