@@ -51,6 +51,13 @@ fn engine(error: &EngineError) -> PgError {
     let new = |code| PgError::new(code, message.clone());
     match error {
         EngineError::Conflict { detail } => new("40001").detail(detail.clone()),
+        EngineError::ReadConflict { detail } => {
+            new("40001").detail(detail.clone()).hint("The transaction might succeed if retried.")
+        }
+        EngineError::Deadlock { table } => new("40P01").detail(format!(
+            "Another transaction holds a row of \"{table}\" and waits for a row of this one."
+        )),
+        EngineError::LockTimeout | EngineError::LockNotAvailable { .. } => new("55P03"),
         EngineError::UniqueViolation { schema, table, constraint, detail } => PgError {
             schema: Some(schema.clone()),
             table: Some(table.clone()),

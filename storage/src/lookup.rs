@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chronos_catalog::{CommitTs, ReadTs, RowRef, SegmentId, SystemTime, TableDef};
+use chronos_catalog::{CommitTs, ReadTs, RowRef, SegmentId, SqlType, SystemTime, TableDef};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Float32Array, Float64Array, RecordBatch, RecordBatchOptions,
     UInt32Array,
@@ -65,7 +65,8 @@ pub async fn find_keys_committed_after(
     find(&planner, window, key, keys).await
 }
 
-/// The given versions' columns (indexes into the table's columns), in the order given.
+/// The given versions' columns (indexes into the table's columns, which the
+/// [`crate::HIDDEN_COLUMNS`] follow), in the order given.
 ///
 /// # Errors
 /// When an object cannot be read or a position is not in its segment.
@@ -127,8 +128,18 @@ fn place_spec(
     columns: &[usize],
     window: Window,
 ) -> ReadSpec {
-    let all = def.arrow_fields();
-    let mut outputs: Vec<Output> = columns.iter().map(|&i| Output::Column(i)).collect();
+    let mut all = def.arrow_fields();
+    let hidden = [Output::From, Output::To, Output::Ov, Output::Cv];
+    for name in crate::provider::HIDDEN_COLUMNS {
+        let instant = matches!(name, crate::provider::SYSTEM_FROM | crate::provider::SYSTEM_TO);
+        let ty = if instant { SqlType::Timestamptz } else { SqlType::Int8 };
+        all.push(ty.field(name, true));
+    }
+    let output = |i: usize| match i.checked_sub(def.columns.len()) {
+        None => Output::Column(i),
+        Some(i) => hidden[i],
+    };
+    let mut outputs: Vec<Output> = columns.iter().map(|&i| output(i)).collect();
     let mut fields: Vec<Field> =
         columns.iter().map(|&i| all[i].clone().with_nullable(true)).collect();
     outputs.extend([Output::Segment, Output::Position]);

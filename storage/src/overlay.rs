@@ -81,6 +81,14 @@ impl Overlay {
         self.table_mut(table).ends.entry(row.segment).or_default().insert(row.position)
     }
 
+    /// Whether this transaction ended a row version.
+    pub fn is_ended(&self, table: Oid, row: RowRef) -> bool {
+        self.tables
+            .get(&table)
+            .and_then(|t| t.ends.get(&row.segment))
+            .is_some_and(|ends| ends.contains(row.position))
+    }
+
     /// Forgets what was written to a table.
     pub fn remove(&mut self, table: Oid) {
         Arc::make_mut(&mut self.tables).remove(&table);

@@ -16,6 +16,27 @@ pub enum Error {
         /// What both changed, as a sentence.
         detail: String,
     },
+    /// A serializable transaction read what another changed before its commit (40001).
+    #[error("could not serialize access due to read/write dependencies among transactions")]
+    ReadConflict {
+        /// What was read and changed, as a sentence.
+        detail: String,
+    },
+    /// Transactions wait for each other's rows (40P01).
+    #[error("deadlock detected")]
+    Deadlock {
+        /// The table whose row closed the circle.
+        table: String,
+    },
+    /// Waited for a row for as long as `lock_timeout` allows (55P03).
+    #[error("canceling statement due to lock timeout")]
+    LockTimeout,
+    /// NOWAIT met a row that another transaction holds (55P03).
+    #[error("could not obtain lock on row in relation \"{table}\"")]
+    LockNotAvailable {
+        /// The table.
+        table: String,
+    },
     /// A unique key is taken (23505).
     #[error("duplicate key value violates unique constraint \"{constraint}\"")]
     UniqueViolation {

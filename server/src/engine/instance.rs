@@ -17,6 +17,7 @@ use tracing::{error, warn};
 use crate::config::Config;
 use crate::engine::compaction::{self, CompactionRecord, Compactions};
 use crate::engine::error::{EngineResult, Error};
+use crate::engine::locks::RowLocks;
 use crate::engine::maintenance::{self, MaintenanceStats};
 use crate::engine::sequencer::Sequencer;
 use crate::engine::sequences::Sequences;
@@ -32,6 +33,7 @@ pub struct Engine {
     pub(super) clock: Arc<HybridClock>,
     pub(super) sequencer: Sequencer,
     pub(super) sequences: Sequences,
+    pub(super) locks: Arc<RowLocks>,
     pub(super) stats: MaintenanceStats,
     pub(super) compactions: Compactions,
     /// Wakes the maintenance task before its time.
@@ -86,6 +88,7 @@ impl Engine {
             config: config.clone(),
             sequencer: Sequencer::start(raft.clone(), Arc::clone(&store), Arc::clone(&clock)),
             sequences: Sequences::default(),
+            locks: Arc::default(),
             store,
             raft,
             state,

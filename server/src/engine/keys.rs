@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chronos_catalog::{ColumnId, SqlType, TableDef};
+use chronos_catalog::{ColumnId, RowRef, SqlType, TableDef};
+use chronos_storage::{Overlay, TableStore, fetch_rows};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Float64Type};
@@ -88,6 +89,38 @@ fn normalized(array: &ArrayRef) -> ArrayRef {
 pub(super) fn exists_sentence(keys: &RecordBatch, row: usize) -> String {
     let names: Vec<&str> = keys.schema_ref().fields().iter().map(|f| f.name().as_str()).collect();
     format!("Key ({})=({}) already exists.", names.join(", "), values(keys, row))
+}
+
+/// `Key (id)=(5) of table "t" was changed by another transaction.` Without a primary key only
+/// the table is told.
+pub(super) async fn changed_sentence(
+    store: &TableStore,
+    def: &Arc<TableDef>,
+    table: &str,
+    row: RowRef,
+) -> String {
+    let places: Vec<usize> = def
+        .primary_key()
+        .into_iter()
+        .flatten()
+        .filter_map(|id| def.columns.iter().position(|c| c.id == *id))
+        .collect();
+    let unnamed = || format!("A row of table \"{table}\" was changed by another transaction.");
+    if places.is_empty() {
+        return unnamed();
+    }
+    match fetch_rows(store, &Overlay::default(), def, &[row], &places).await {
+        Ok(keys) => {
+            let schema = keys.schema();
+            let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+            let (names, values) = (names.join(", "), values(&keys, 0));
+            format!(
+                "Key ({names})=({values}) of table \"{table}\" was changed by another transaction."
+            )
+        }
+        // The conflict is what has to be told.
+        Err(_) => unnamed(),
+    }
 }
 
 /// `Failing row contains (5, null).`

@@ -15,8 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chronos_catalog::clock::HybridClock;
+use chronos_catalog::command::Placement;
 use chronos_catalog::raft::RaftNode;
-use chronos_catalog::{Command, Commit, CommitTs, Objects, Oid, Relation, State, TableDef};
+use chronos_catalog::{Command, Commit, CommitTs, Objects, Oid, Relation, RowRef, State, TableDef};
 use chronos_storage::{KeySpec, Overlay, Store, find_keys_committed_after};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,6 +25,22 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::engine::error::{EngineResult, Error};
 use crate::engine::keys;
 use crate::engine::writes::{KeyCheck, TableCheck};
+
+/// A commit that every later transaction sees.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// Its instant.
+    pub ts: CommitTs,
+    /// Where the log put its rows, by table.
+    pub(super) placements: Vec<Placement>,
+}
+
+impl Committed {
+    /// The table's commit number (`_cv`) of the commit, if it wrote to it.
+    pub fn number(&self, table: Oid) -> Option<i64> {
+        self.placements.iter().find(|p| p.table == table).map(|p| p.commit_number)
+    }
+}
 
 /// A transaction that asks to be committed.
 pub(super) struct Request {
@@ -35,8 +52,12 @@ pub(super) struct Request {
     pub(super) overlay: Overlay,
     /// The instant at which its definitions were made.
     pub(super) definitions_at: CommitTs,
+    /// The tables that a serializable transaction read; empty for others.
+    pub(super) reads: BTreeSet<Oid>,
+    /// The instant at which it read them.
+    pub(super) read_ts: CommitTs,
     /// Where the answer goes.
-    pub(super) reply: oneshot::Sender<EngineResult<CommitTs>>,
+    pub(super) reply: oneshot::Sender<EngineResult<Committed>>,
 }
 
 enum Message {
@@ -117,8 +138,8 @@ impl Sequencer {
     /// Commits. Dropping the future does not withdraw the commit.
     pub(super) async fn commit(
         &self,
-        make: impl FnOnce(oneshot::Sender<EngineResult<CommitTs>>) -> Request,
-    ) -> EngineResult<CommitTs> {
+        make: impl FnOnce(oneshot::Sender<EngineResult<Committed>>) -> Request,
+    ) -> EngineResult<Committed> {
         let (reply, answer) = oneshot::channel();
         let request = Message::Commit(Box::new(make(reply)));
         self.queue.send(request).map_err(|_| Error::ShuttingDown)?;
@@ -248,7 +269,12 @@ impl Task {
         flights
             .values()
             .rev()
-            .find(|f| f.tables.iter().any(|t| request.tables.iter().any(|own| own.clashes_with(t))))
+            .find(|f| {
+                f.tables.iter().any(|t| {
+                    request.reads.contains(&t.table)
+                        || request.tables.iter().any(|own| own.clashes_with(t))
+                })
+            })
             .map(|f| f.ts)
     }
 
@@ -288,7 +314,7 @@ impl Task {
         let flights = Arc::clone(&self.flights);
         tokio::spawn(async move {
             let result = match applied.await {
-                Ok(_) => Ok(ts),
+                Ok(outcome) => Ok(Committed { ts, placements: outcome.placements }),
                 Err(chronos_catalog::Error::OutcomeUnknown { reason }) => {
                     Err(Error::OutcomeUnknown { reason })
                 }
@@ -306,6 +332,7 @@ impl Task {
         {
             let state = self.state.read();
             check_definitions(&state, request)?;
+            check_reads(&state, request)?;
             for check in &request.tables {
                 check_table(&state.objects, request, check)?;
                 let last = state.manifests.get(&check.table).map(|m| m.last_commit);
@@ -323,13 +350,9 @@ impl Task {
             for ends in &check.ends {
                 let ended = table.ended_among(ends.segment, &ends.positions).await?;
                 if let Some(row) = ended.min() {
-                    return Err(Error::Conflict {
-                        detail: format!(
-                            "Row {row} of segment {} of table \"{}\" was changed by another \
-                             transaction.",
-                            ends.segment, check.name
-                        ),
-                    });
+                    let row = RowRef { segment: ends.segment, position: row };
+                    let detail = keys::changed_sentence(&table, &check.def, &check.name, row).await;
+                    return Err(Error::Conflict { detail });
                 }
             }
         }
@@ -416,6 +439,21 @@ fn check_definitions(state: &State, request: &Request) -> EngineResult<()> {
         }
     }
     Ok(())
+}
+
+/// No table that a serializable transaction read has changed since.
+fn check_reads(state: &State, request: &Request) -> EngineResult<()> {
+    let changed =
+        |table: &&Oid| state.manifests.get(table).is_some_and(|m| m.last_commit > request.read_ts);
+    match request.reads.iter().find(changed) {
+        None => Ok(()),
+        Some(&table) => {
+            let name = state.objects.history(table).last();
+            let name = name.map_or_else(String::new, |v| v.object.name.clone());
+            let detail = format!("Table \"{name}\" was read, and changed by another transaction.");
+            Err(Error::ReadConflict { detail })
+        }
+    }
 }
 
 /// The table is still what the transaction wrote its rows for.

@@ -1,25 +1,31 @@
 //! One transaction: what it sees, and what it has written and not committed.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chronos_catalog::command::ObjectChange;
 use chronos_catalog::{
     Commit, CommitMeta, CommitTs, Object, Objects, Oid, ReadTs, Relation, RowEnds, RowRef,
     SegmentId, SegmentMeta, SystemTime, TableDef, TableWrite,
 };
-use chronos_storage::{KeySpec, Overlay, VersionedTable, find_live_keys, hash_key, rows_schema};
+use chronos_storage::{
+    HIDDEN_COLUMNS, KeySpec, Overlay, VersionedTable, fetch_rows, find_live_keys, hash_key,
+    rows_schema,
+};
 use datafusion::arrow::array::{
     Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, new_null_array,
 };
 use datafusion::arrow::compute::{cast, concat_batches, filter_record_batch};
 use datafusion::arrow::datatypes::{Field, Schema};
+use parking_lot::Mutex;
+use roaring::RoaringBitmap;
 
 use crate::engine::error::{EngineResult, Error};
 use crate::engine::instance::Engine;
 use crate::engine::keys;
-use crate::engine::sequencer::Request;
+use crate::engine::locks::{LockMode, LockOwner, LockWait};
+use crate::engine::sequencer::{Committed, Request};
 use crate::engine::writes::{KeyCheck, KeyWrites, TableCheck, TableWrites, is_own};
 
 /// One transaction. Reads see every commit up to [`Transaction::read_ts`] and what the
@@ -34,6 +40,12 @@ pub struct Transaction {
     /// The instant at which the first definition was changed.
     definitions_at: Option<CommitTs>,
     work: Work,
+    /// Own rows as they were when a statement of several writes began: what all of them read.
+    pinned: Option<Overlay>,
+    locks: OnceLock<LockOwner>,
+    /// The tables that were read, for SERIALIZABLE.
+    reads: Mutex<BTreeSet<Oid>>,
+    serializable: bool,
 }
 
 /// What a rollback to a savepoint undoes.
@@ -59,7 +71,103 @@ impl Transaction {
         // The instant first: objects that are newer than it are looked up at it and not seen.
         let read_ts = engine.last_commit();
         let objects = Arc::clone(&engine.state.read().objects);
-        Transaction { engine, read_ts, objects, definitions_at: None, work: Work::default() }
+        Transaction {
+            engine,
+            read_ts,
+            objects,
+            definitions_at: None,
+            work: Work::default(),
+            pinned: None,
+            locks: OnceLock::new(),
+            reads: Mutex::default(),
+            serializable: false,
+        }
+    }
+
+    /// SERIALIZABLE: the commit fails where another one changed a table that this transaction
+    /// read.
+    pub fn set_serializable(&mut self, serializable: bool) {
+        self.serializable = serializable;
+    }
+
+    /// Locks row versions until the transaction ends and gives those that it locked: all of
+    /// them, unless those that are held are to be skipped.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] for a version that another transaction has ended meanwhile;
+    /// [`Error::Deadlock`], [`Error::LockTimeout`], [`Error::LockNotAvailable`].
+    pub async fn lock_rows(
+        &self,
+        table: Oid,
+        rows: &[RowRef],
+        mode: LockMode,
+        wait: LockWait,
+    ) -> EngineResult<Vec<RowRef>> {
+        let own: HashSet<SegmentId> = match self.work.overlay.table(table) {
+            Some(overlay) => overlay.segments().iter().map(|s| s.id).collect(),
+            None => HashSet::new(),
+        };
+        let committed: Vec<RowRef> =
+            rows.iter().filter(|row| !is_own(row.segment, &own)).copied().collect();
+        if committed.is_empty() {
+            return Ok(rows.to_vec());
+        }
+        let (_, name) = self.names(table);
+        let owner = self.locks.get_or_init(|| self.engine.locks.owner());
+        let locked = owner.lock(table, &committed, mode, wait, &name).await?;
+        let mut live: HashSet<RowRef> = locked.iter().copied().collect();
+        if let Some(store) = self.engine.store.table(table) {
+            let mut segments: BTreeMap<SegmentId, RoaringBitmap> = BTreeMap::new();
+            for row in &locked {
+                segments.entry(row.segment).or_default().insert(row.position);
+            }
+            for (segment, positions) in segments {
+                let ended = store.ended_among(segment, &positions).await?;
+                let Some(position) = ended.min() else { continue };
+                if wait == LockWait::Skip {
+                    live.retain(|r| r.segment != segment || !ended.contains(r.position));
+                    continue;
+                }
+                let def = self.table_def(table)?;
+                let row = RowRef { segment, position };
+                let detail = keys::changed_sentence(&store, &def, &name, row).await;
+                return Err(Error::Conflict { detail });
+            }
+        }
+        let kept = |row: &&RowRef| is_own(row.segment, &own) || live.contains(row);
+        Ok(rows.iter().filter(kept).copied().collect())
+    }
+
+    /// Lets reads see own rows as they are now, whatever is written until [`Transaction::unpin`].
+    pub fn pin(&mut self) {
+        self.pinned = Some(self.work.overlay.clone());
+    }
+
+    /// Lets reads see all own rows again.
+    pub fn unpin(&mut self) {
+        self.pinned = None;
+    }
+
+    /// Whether [`Transaction::pin`] holds.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned.is_some()
+    }
+
+    /// Own rows and row ends.
+    pub fn overlay(&self) -> Overlay {
+        self.work.overlay.clone()
+    }
+
+    /// Row versions that the transaction sees: the table's columns and the hidden ones, in the
+    /// order given.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub async fn fetch_versions(&self, table: Oid, rows: &[RowRef]) -> EngineResult<RecordBatch> {
+        let def = self.table_def(table)?;
+        let store = self.engine.store.table_or_empty(table, &def);
+        let columns: Vec<usize> = (0..def.columns.len() + HIDDEN_COLUMNS.len()).collect();
+        Ok(fetch_rows(&store, &self.work.overlay, &def, rows, &columns).await?)
     }
 
     /// The node that it runs on.
@@ -151,9 +259,11 @@ impl Transaction {
     /// # Errors
     /// [`Error::NoSuchTable`].
     pub fn current_table(&self, oid: Oid) -> EngineResult<Arc<VersionedTable>> {
+        self.reads.lock().insert(oid);
         let def = self.table_def(oid)?;
         let time = SystemTime::AsOf(self.read_ts);
-        Ok(self.versioned(oid, def, time, self.read_ts, self.work.overlay.clone()))
+        let overlay = self.pinned.as_ref().unwrap_or(&self.work.overlay).clone();
+        Ok(self.versioned(oid, def, time, self.read_ts, overlay))
     }
 
     fn versioned(
@@ -269,6 +379,7 @@ impl Transaction {
 
     /// Undoes everything after the savepoint.
     pub fn rollback_to(&mut self, savepoint: &Savepoint) {
+        self.pinned = None;
         let undone = mem::replace(&mut self.work, savepoint.0.clone());
         let kept: HashSet<SegmentId> = own_segments(&self.work).map(|s| s.id).collect();
         self.engine.discard(own_segments(&undone).filter(|s| !kept.contains(&s.id)).collect());
@@ -297,7 +408,15 @@ impl Transaction {
     /// [`Error::Conflict`], [`Error::UniqueViolation`] and [`Error::NameTaken`] against
     /// transactions that committed first; [`Error::OutcomeUnknown`] when the log failed. After
     /// every error but that one nothing was written.
-    pub async fn commit(mut self, meta: CommitMeta) -> EngineResult<Option<CommitTs>> {
+    pub async fn commit(self, meta: CommitMeta) -> EngineResult<Option<CommitTs>> {
+        Ok(self.commit_numbered(meta).await?.map(|commit| commit.ts))
+    }
+
+    /// Likewise, and tells each table's commit number.
+    ///
+    /// # Errors
+    /// Those of [`Transaction::commit`].
+    pub async fn commit_numbered(mut self, meta: CommitMeta) -> EngineResult<Option<Committed>> {
         if !self.has_writes() {
             return Ok(None);
         }
@@ -312,15 +431,28 @@ impl Transaction {
         let definitions_at = self.definitions_at.unwrap_or(self.read_ts);
         let overlay = self.work.overlay.clone();
         let commit = Commit { ts: CommitTs::ZERO, meta, changes, writes };
+        let reads = match self.serializable {
+            true => mem::take(&mut *self.reads.lock()),
+            false => BTreeSet::new(),
+        };
+        let read_ts = self.read_ts;
         // From here on the segments may be the log's, also when this future is dropped.
         let work = mem::take(&mut self.work);
         let result = self
             .engine
             .sequencer
-            .commit(|reply| Request { commit, tables, overlay, definitions_at, reply })
+            .commit(|reply| Request {
+                commit,
+                tables,
+                overlay,
+                definitions_at,
+                reads,
+                read_ts,
+                reply,
+            })
             .await;
         match result {
-            Ok(ts) => Ok(Some(ts)),
+            Ok(commit) => Ok(Some(commit)),
             Err(error) => {
                 if refused(&error) {
                     self.work = work;

@@ -5,23 +5,26 @@ use std::sync::Arc;
 
 use chronos_catalog::SqlType;
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{
-    Assignment, AssignmentTarget, Expr, Insert, Query, SelectItem, SetExpr, Statement, TableObject,
-    visit_expressions,
+    Assignment, AssignmentTarget, Expr, Insert, OnConflict, OnConflictAction, OnInsert, Query,
+    SelectItem, SetExpr, Statement, TableObject, With, visit_expressions,
 };
 
 use super::api::{Description, FieldDescription};
+use super::joined::Joined;
 use super::names::{fold, single};
-use super::plan::settle;
+use super::plan::{Planned, settle};
+use super::query::{is_read, push_cte};
 use super::session::Session;
-use super::write::{WriteTarget, nullable};
+use super::write::{WriteTarget, nullable, shown_empty};
 use super::{build, parameters};
 use crate::error::{PgError, PgResult};
 
-type Types = Vec<Option<SqlType>>;
+pub(super) type Types = Vec<Option<SqlType>>;
 
 /// Gives a parameter a type unless it has one.
-fn note(types: &mut Types, expr: &Expr, ty: &SqlType) {
+pub(super) fn note(types: &mut Types, expr: &Expr, ty: &SqlType) {
     if let Some(i) = parameters::placeholder(expr).and_then(parameters::index)
         && let Some(slot @ None) = types.get_mut(i)
     {
@@ -29,7 +32,11 @@ fn note(types: &mut Types, expr: &Expr, ty: &SqlType) {
     }
 }
 
-fn note_assignments(types: &mut Types, target: &WriteTarget, assignments: &[Assignment]) {
+pub(super) fn note_assignments(
+    types: &mut Types,
+    target: &WriteTarget,
+    assignments: &[Assignment],
+) {
     let mut one = |name: &datafusion::sql::sqlparser::ast::ObjectName, value: &Expr| {
         if let Ok(name) = single(name)
             && let Some(column) = target.def.column_named(&name)
@@ -54,60 +61,132 @@ impl Session {
         sql: &Statement,
         mut types: Types,
     ) -> PgResult<Description> {
-        let (target, alias, returning) = match sql {
+        let fields = self.describe_writing(sql, None, &mut types).await?;
+        Ok(Description { parameters: settle(types), fields })
+    }
+
+    /// The columns that a write within `with` returns; notes the types of its parameters.
+    async fn describe_writing(
+        &mut self,
+        sql: &Statement,
+        with: Option<With>,
+        types: &mut Types,
+    ) -> PgResult<Option<Arc<[FieldDescription]>>> {
+        self.statement_with = with.clone();
+        let with = with.as_ref();
+        let (empty, returning) = match sql {
             Statement::Insert(insert) => {
-                let target = self.describe_insert(insert, &mut types).await?;
+                let target = self.describe_insert(insert, types).await?;
                 let alias = insert.table_alias.as_ref().map(|a| fold(&a.alias));
-                (target, alias, insert.returning.clone())
+                let alias = alias.unwrap_or_else(|| target.name.clone());
+                let empty = Joined::one(&alias, shown_empty(&target));
+                if let Some(OnInsert::OnConflict(OnConflict {
+                    action: OnConflictAction::DoUpdate(update),
+                    ..
+                })) = &insert.on
+                {
+                    note_assignments(types, &target, &update.assignments);
+                    let proposed = RecordBatch::new_empty(nullable(&target));
+                    let joined = empty.clone().and("excluded", proposed);
+                    let values = super::dml::assigned_values(&target, &update.assignments)?;
+                    let items = values.into_iter().flatten().chain(update.selection.clone());
+                    let items = items
+                        .enumerate()
+                        .map(|(i, e)| build::aliased(e, &format!("c{i}")))
+                        .collect();
+                    self.infer_joined(&joined, items, types).await?;
+                }
+                (empty, insert.returning.clone())
             }
             Statement::Update(update) => {
                 let (name, _) = Self::target_factor(&update.table.relation)?;
                 let target = self.write_target(name)?;
-                note_assignments(&mut types, &target, &update.assignments);
-                let write = self.take_update(update, None)?;
-                self.infer(&Statement::Query(Box::new(write.query)), &mut types).await?;
-                (target, Some(write.alias), write.returning)
+                note_assignments(types, &target, &update.assignments);
+                let write = self.take_update(update, with, types).await?;
+                self.infer(&Statement::Query(Box::new(write.query.clone())), types).await?;
+                (write.empty(), write.returning)
             }
             Statement::Delete(delete) => {
-                let write = self.take_delete(delete, None)?;
-                self.infer(&Statement::Query(Box::new(write.query)), &mut types).await?;
-                (write.target, Some(write.alias), write.returning)
+                let write = self.take_delete(delete, with, types).await?;
+                self.infer(&Statement::Query(Box::new(write.query.clone())), types).await?;
+                (write.empty(), write.returning)
             }
+            Statement::Merge(merge) => self.describe_merge(merge, types).await?,
             _ => return Err(PgError::internal("not a statement that writes")),
         };
-        let fields = match returning {
-            None => None,
-            Some(items) => Some(self.returning_fields(&target, alias, items).await?),
-        };
+        let Some(items) = returning else { return Ok(None) };
+        self.infer_joined(&empty, items.clone(), types).await?;
+        Ok(Some(self.evaluate_fields(&empty, items, types).await?.0))
+    }
+
+    /// Describes a query with writes in it.
+    pub(super) async fn describe_query_with_writes(
+        &mut self,
+        query: &Query,
+        mut types: Types,
+    ) -> PgResult<Description> {
+        let fields = self.describe_with(query, None, &mut types).await?;
+        self.statement_with = None;
         Ok(Description { parameters: settle(types), fields })
     }
 
-    async fn returning_fields(
+    async fn describe_with(
         &mut self,
-        target: &WriteTarget,
-        alias: Option<String>,
+        query: &Query,
+        outer: Option<With>,
+        types: &mut Types,
+    ) -> PgResult<Option<Arc<[FieldDescription]>>> {
+        let mut with = outer;
+        for cte in query.with.iter().flat_map(|w| &w.cte_tables) {
+            let recursive = query.with.as_ref().is_some_and(|w| w.recursive);
+            let cte = if is_read(&cte.query) {
+                cte.clone()
+            } else {
+                let fields = Box::pin(self.describe_with(&cte.query, with.clone(), types)).await?;
+                let Some(fields) = fields else { continue };
+                let fields: Vec<_> = fields.iter().map(|f| f.ty.field(&f.name, true)).collect();
+                let schema = Arc::new(Schema::new(fields));
+                let empty = RecordBatch::new_empty(Arc::clone(&schema));
+                self.result_cte(cte, schema, vec![empty])?
+            };
+            push_cte(&mut with, cte, recursive);
+        }
+        match query.body.as_ref() {
+            SetExpr::Insert(sql)
+            | SetExpr::Update(sql)
+            | SetExpr::Delete(sql)
+            | SetExpr::Merge(sql) => self.describe_writing(sql, with, types).await,
+            _ => {
+                let mut rest = query.clone();
+                rest.with = with;
+                let statement = Statement::Query(Box::new(rest));
+                self.infer(&statement, types).await?;
+                Ok(Some(self.plan_described(&statement, types).await?.fields))
+            }
+        }
+    }
+
+    /// The types of the parameters that expressions over rows tell.
+    pub(super) async fn infer_joined(
+        &mut self,
+        joined: &Joined,
         items: Vec<SelectItem>,
-    ) -> PgResult<Arc<[FieldDescription]>> {
-        let rows = RecordBatch::new_empty(nullable(target));
-        let alias = alias.unwrap_or_else(|| target.name.clone());
-        self.project_fields(&rows, &alias, items).await
+        types: &mut Types,
+    ) -> PgResult<()> {
+        if items.is_empty() || types.iter().all(Option::is_some) {
+            return Ok(());
+        }
+        let (_, planned) = self.evaluate_fields(joined, items, types).await?;
+        learn(&planned, types)
     }
 
     /// The types of the parameters that planning a query tells.
-    async fn infer(&mut self, query: &Statement, types: &mut Types) -> PgResult<()> {
+    pub(super) async fn infer(&mut self, query: &Statement, types: &mut Types) -> PgResult<()> {
         if types.iter().all(Option::is_some) {
             return Ok(());
         }
         let planned = self.plan_described(query, types).await?;
-        let inferred = planned.plan.get_parameter_fields()?;
-        for (i, slot) in types.iter_mut().enumerate() {
-            if slot.is_none()
-                && let Some(Some(field)) = inferred.get(&format!("${}", i + 1))
-            {
-                *slot = SqlType::of_field(field);
-            }
-        }
-        Ok(())
+        learn(&planned, types)
     }
 
     async fn describe_insert(
@@ -148,12 +227,26 @@ impl Session {
             }
             _ => {
                 note_projection(source, types, &ty);
-                let query: &Query = source;
-                self.infer(&Statement::Query(Box::new(query.clone())), types).await?;
+                let mut query = Query::clone(source);
+                query.with = super::query::both_with(self.statement_with.clone(), query.with)?;
+                self.infer(&Statement::Query(Box::new(query)), types).await?;
             }
         }
         Ok(target)
     }
+}
+
+/// Notes the types that a plan tells of parameters.
+fn learn(planned: &Planned, types: &mut Types) -> PgResult<()> {
+    let inferred = planned.plan.get_parameter_fields()?;
+    for (i, slot) in types.iter_mut().enumerate() {
+        if slot.is_none()
+            && let Some(Some(field)) = inferred.get(&format!("${}", i + 1))
+        {
+            *slot = SqlType::of_field(field);
+        }
+    }
+    Ok(())
 }
 
 fn note_projection<'t>(

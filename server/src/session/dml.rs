@@ -7,27 +7,31 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use chronos_catalog::{ConstraintKind, RowRef, SegmentId, SqlType};
+use chronos_storage::Overlay;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions,
 };
 use datafusion::arrow::compute::{concat_batches, filter_record_batch};
-use datafusion::arrow::datatypes::{Int64Type, Schema, UInt32Type, UInt64Type};
+use datafusion::arrow::datatypes::{Field, Int64Type, Schema, UInt32Type, UInt64Type};
 use datafusion::catalog::TableProvider;
 use datafusion::sql::sqlparser::ast::{
-    Assignment, AssignmentTarget, Delete, Expr, FromTable, Query, SelectItem, Statement,
-    TableWithJoins, Update, UpdateTableFromKind, Value, With,
+    Assignment, AssignmentTarget, Delete, Expr, FromTable, Query, SelectItem, SetExpr, Statement,
+    TableAliasColumnDef, TableFactor, TableWithJoins, Update, UpdateTableFromKind, Value, With,
 };
 use futures::StreamExt;
 
 use super::api::{FieldDescription, Response};
+use super::joined::Joined;
 use super::names::fold;
+use super::plan::Planned;
 use super::session::Session;
-use super::write::{WriteTarget, nullable};
+use super::write::{WriteTarget, nullable, shown, shown_empty, shown_with};
 use super::{build, parameters};
+use crate::engine::{LockMode, LockWait};
 use crate::error::{PgError, PgResult};
 
 /// The name under which the target is planned. No user can write it by accident.
-const TARGET: &str = "\u{1}target";
+pub(super) const TARGET: &str = "\u{1}target";
 
 /// The hidden columns that lead each row of the query.
 const PLACE: [&str; 3] = ["_segment", "_position", "_ov"];
@@ -41,6 +45,25 @@ pub(super) struct Write {
     /// Which columns are assigned a value.
     pub assigned: Vec<bool>,
     pub returning: Option<Vec<SelectItem>>,
+    /// The other relations whose columns RETURNING may show, and their columns.
+    pub others: Vec<(String, Arc<[FieldDescription]>)>,
+    /// Whether the rows are deleted.
+    pub deletes: bool,
+}
+
+impl Write {
+    /// The sides of RETURNING without rows.
+    pub fn empty(&self) -> Joined {
+        let mut joined = Joined::one(&self.alias, shown_empty(&self.target));
+        for (alias, fields) in &self.others {
+            joined = joined.and(alias, RecordBatch::new_empty(schema_of(fields)));
+        }
+        joined
+    }
+}
+
+fn schema_of(fields: &[FieldDescription]) -> Arc<Schema> {
+    Arc::new(Schema::new(fields.iter().map(|f| f.ty.field(&f.name, true)).collect::<Vec<_>>()))
 }
 
 impl Session {
@@ -53,7 +76,7 @@ impl Session {
         update: &Update,
         with: Option<&With>,
     ) -> PgResult<Response> {
-        let write = self.take_update(update, with)?;
+        let write = self.take_update(update, with, &[]).await?;
         // New keys must not meet old ones of rows that are still to be updated.
         let keys_change = write.target.def.constraints.iter().any(|c| match &c.kind {
             ConstraintKind::PrimaryKey(ids) | ConstraintKind::Unique(ids) => write
@@ -75,14 +98,13 @@ impl Session {
             count += rows.rows.num_rows() as u64;
             self.check(&write.target, &rows.rows).await?;
             if write.returning.is_some() {
-                kept.push(rows.rows.clone());
+                kept.push(rows.joined(&write)?);
             }
+            self.end_rows(&write.target, &rows.places).await?;
             if keys_change {
-                self.end_rows(&write.target, &rows.places).await?;
                 waiting.push(rows);
             } else {
-                self.end_rows(&write.target, &rows.places).await?;
-                self.insert_versions(&write.target, rows).await?;
+                self.insert_versions(&write.target, rows.rows, rows.versions).await?;
             }
         }
         if !waiting.is_empty() {
@@ -93,11 +115,11 @@ impl Session {
                 .flat_map(|w| w.versions.values().to_vec())
                 .collect::<Vec<_>>()
                 .into();
-            self.insert_versions(&write.target, Matched { rows, versions, places: Vec::new() })
-                .await?;
+            self.insert_versions(&write.target, rows, versions).await?;
         }
-        let Write { target, alias, returning, .. } = write;
-        self.written(&target, Some(&alias), returning.as_deref(), kept, count, "UPDATE").await
+        let empty = write.empty();
+        let Write { target, returning, .. } = write;
+        self.written(&target, returning.as_deref(), empty, kept, count, "UPDATE").await
     }
 
     pub(super) async fn delete(&mut self, delete: &Delete) -> PgResult<Response> {
@@ -109,7 +131,7 @@ impl Session {
         delete: &Delete,
         with: Option<&With>,
     ) -> PgResult<Response> {
-        let write = self.take_delete(delete, with)?;
+        let write = self.take_delete(delete, with, &[]).await?;
         self.run_delete(write).await
     }
 
@@ -121,13 +143,14 @@ impl Session {
         while let Some(batch) = stream.next().await {
             let Some(rows) = self.matched(&write, &fields, &batch?, &mut seen)? else { continue };
             count += rows.places.len() as u64;
-            self.end_rows(&write.target, &rows.places).await?;
             if write.returning.is_some() {
-                kept.push(rows.rows);
+                kept.push(rows.joined(&write)?);
             }
+            self.end_rows(&write.target, &rows.places).await?;
         }
-        let Write { target, alias, returning, .. } = write;
-        self.written(&target, Some(&alias), returning.as_deref(), kept, count, "DELETE").await
+        let empty = write.empty();
+        let Write { target, returning, .. } = write;
+        self.written(&target, returning.as_deref(), empty, kept, count, "DELETE").await
     }
 
     /// Ends every row of a table.
@@ -136,12 +159,26 @@ impl Session {
         self.install_target(target)?;
         let query = target_query(target, &alias, &[], Vec::new(), None, None);
         let assigned = vec![false; target.def.columns.len()];
-        let write = Write { target: target.clone(), alias, query, assigned, returning: None };
+        let (others, deletes) = (Vec::new(), true);
+        let write = Write {
+            target: target.clone(),
+            alias,
+            query,
+            assigned,
+            returning: None,
+            others,
+            deletes,
+        };
         self.run_delete(write).await.map(|_| ())
     }
 
     /// Takes an UPDATE apart.
-    pub(super) fn take_update(&mut self, update: &Update, with: Option<&With>) -> PgResult<Write> {
+    pub(super) async fn take_update(
+        &mut self,
+        update: &Update,
+        with: Option<&With>,
+        types: &[Option<SqlType>],
+    ) -> PgResult<Write> {
         if !update.table.joins.is_empty() || update.limit.is_some() || !update.order_by.is_empty() {
             return Err(PgError::new("42601", "syntax error in UPDATE"));
         }
@@ -156,9 +193,13 @@ impl Session {
         };
         let values = assigned_values(&target, &update.assignments)?;
         let assigned = values.iter().map(Option::is_some).collect();
+        let others = match &update.returning {
+            Some(_) if !from.is_empty() => self.relations(&from, types).await?,
+            _ => Vec::new(),
+        };
         self.install_target(&target)?;
         let selection = update.selection.clone();
-        let items = target
+        let mut items = target
             .def
             .columns
             .iter()
@@ -169,12 +210,19 @@ impl Session {
                 build::aliased(expr, &format!("c{i}"))
             })
             .collect::<Vec<_>>();
+        items.extend(other_items(&others));
         let query = target_query(&target, &alias, &items, from, selection, with);
-        Ok(Write { target, alias, query, assigned, returning: update.returning.clone() })
+        let (returning, deletes) = (update.returning.clone(), false);
+        Ok(Write { target, alias, query, assigned, returning, others, deletes })
     }
 
     /// Takes a DELETE apart.
-    pub(super) fn take_delete(&mut self, delete: &Delete, with: Option<&With>) -> PgResult<Write> {
+    pub(super) async fn take_delete(
+        &mut self,
+        delete: &Delete,
+        with: Option<&With>,
+        types: &[Option<SqlType>],
+    ) -> PgResult<Write> {
         if !delete.tables.is_empty() || delete.limit.is_some() || !delete.order_by.is_empty() {
             return Err(PgError::new("42601", "syntax error in DELETE"));
         }
@@ -188,8 +236,12 @@ impl Session {
         let (name, alias) = Self::target_factor(relation)?;
         let target = self.write_target(name)?;
         let alias = alias.map_or_else(|| target.name.clone(), |a| fold(&a.name));
-        self.install_target(&target)?;
         let using = delete.using.clone().unwrap_or_default();
+        let others = match &delete.returning {
+            Some(_) if !using.is_empty() => self.relations(&using, types).await?,
+            _ => Vec::new(),
+        };
+        self.install_target(&target)?;
         // The columns are read only where RETURNING shows them.
         let items: Vec<SelectItem> = match &delete.returning {
             None => Vec::new(),
@@ -197,18 +249,22 @@ impl Session {
                 .def
                 .columns
                 .iter()
+                .map(|c| c.name.as_str())
+                .chain(["_system_from", "_cv"])
                 .enumerate()
-                .map(|(i, c)| build::aliased(build::qualified(&alias, &c.name), &format!("c{i}")))
+                .map(|(i, name)| build::aliased(build::qualified(&alias, name), &format!("c{i}")))
+                .chain(other_items(&others))
                 .collect(),
         };
         let selection = delete.selection.clone();
         let query = target_query(&target, &alias, &items, using, selection, with);
         let assigned = vec![false; target.def.columns.len()];
-        Ok(Write { target, alias, query, assigned, returning: delete.returning.clone() })
+        let (returning, deletes) = (delete.returning.clone(), true);
+        Ok(Write { target, alias, query, assigned, returning, others, deletes })
     }
 
     /// Lets the target be planned under its internal name, with the places of its rows.
-    fn install_target(&mut self, target: &WriteTarget) -> PgResult<()> {
+    pub(super) fn install_target(&mut self, target: &WriteTarget) -> PgResult<()> {
         let table = self.shared.table(target.oid, None)?;
         let provider: Arc<dyn TableProvider> =
             Arc::new(table.as_ref().clone().with_internal_columns());
@@ -220,12 +276,17 @@ impl Session {
         &mut self,
         write: &Write,
     ) -> PgResult<(Arc<[FieldDescription]>, super::api::RowStream)> {
+        let planned = self.plan_write(write).await?;
+        let fields = Arc::clone(&planned.fields);
+        Ok((fields, self.stream(planned).await?))
+    }
+
+    /// Plans the query that finds the rows of a write.
+    pub(super) async fn plan_write(&mut self, write: &Write) -> PgResult<Planned> {
         let statement = Statement::Query(Box::new(write.query.clone()));
         let planned = self.plan(&statement).await;
         self.shared.scope.lock().overrides.remove(TARGET);
-        let planned = planned?;
-        let fields = Arc::clone(&planned.fields);
-        Ok((fields, self.stream(planned).await?))
+        planned
     }
 
     /// The rows of one batch that were not met before; `None` without any.
@@ -243,9 +304,12 @@ impl Session {
             segment: SegmentId(segments.value(i)),
             position: positions.value(i),
         };
-        // A join may match a row more than once; the first match counts.
+        // A join may match a row more than once; the first match counts. So does the first of the
+        // statements of one WITH that writes a row.
+        let ended = self.ended_before()?;
+        let ended = |row: RowRef| ended.as_ref().is_some_and(|e| e.is_ended(write.target.oid, row));
         let first: BooleanArray =
-            (0..batch.num_rows()).map(|i| Some(seen.insert(row(i)))).collect();
+            (0..batch.num_rows()).map(|i| Some(seen.insert(row(i)) && !ended(row(i)))).collect();
         if first.true_count() == 0 {
             return Ok(None);
         }
@@ -253,7 +317,9 @@ impl Session {
         let batch = filter_record_batch(batch, &first)?;
         let versions: Int64Array =
             batch.column(2).as_primitive_opt::<Int64Type>().ok_or_else(internal)?.unary(|v| v + 1);
-        let width = batch.num_columns() - PLACE.len();
+        // A DELETE without RETURNING reads no columns.
+        let all = write.target.def.columns.len();
+        let width = if batch.num_columns() == PLACE.len() { 0 } else { all };
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(width);
         for i in 0..width {
             let column = &write.target.def.columns[i];
@@ -269,21 +335,68 @@ impl Session {
         let schema = if width == 0 { Arc::new(Schema::empty()) } else { nullable(&write.target) };
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let rows = RecordBatch::try_new_with_options(schema, arrays, &options)?;
-        Ok(Some(Matched { rows, versions, places }))
+        let rest = batch.columns()[PLACE.len() + width..].to_vec();
+        Ok(Some(Matched { rows, versions, places, rest }))
     }
 
-    async fn end_rows(&mut self, target: &WriteTarget, rows: &[RowRef]) -> PgResult<()> {
+    /// What earlier statements of the same WITH have written.
+    fn ended_before(&self) -> PgResult<Option<Overlay>> {
+        let guard = self
+            .shared
+            .transaction
+            .try_read()
+            .map_err(|_| PgError::internal("the transaction is in use"))?;
+        Ok(guard.as_ref().filter(|t| t.is_pinned()).map(|t| t.overlay()))
+    }
+
+    pub(super) async fn end_rows(&mut self, target: &WriteTarget, rows: &[RowRef]) -> PgResult<()> {
+        self.lock_rows(target, rows).await?;
         let mut guard = self.shared.transaction.write().await;
         let transaction = guard.as_mut().ok_or_else(super::session::aborted)?;
         transaction.end_rows(target.oid, rows)?;
         Ok(())
     }
 
-    async fn insert_versions(&mut self, target: &WriteTarget, rows: Matched) -> PgResult<()> {
+    /// Writes the next versions of rows, which `versions` counts.
+    pub(super) async fn insert_versions(
+        &mut self,
+        target: &WriteTarget,
+        rows: RecordBatch,
+        versions: Int64Array,
+    ) -> PgResult<()> {
         let mut guard = self.shared.transaction.write().await;
         let transaction = guard.as_mut().ok_or_else(super::session::aborted)?;
-        Ok(transaction.insert(target.oid, rows.rows, Some(rows.versions)).await?)
+        Ok(transaction.insert(target.oid, rows, Some(versions)).await?)
     }
+
+    /// Waits until no other transaction is changing the rows, and keeps others from it until this
+    /// one ends.
+    pub(super) async fn lock_rows(
+        &mut self,
+        target: &WriteTarget,
+        rows: &[RowRef],
+    ) -> PgResult<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let wait = LockWait::Wait(self.lock_timeout());
+        let guard = self.shared.transaction.read().await;
+        let transaction = guard.as_ref().ok_or_else(super::session::aborted)?;
+        transaction.lock_rows(target.oid, rows, LockMode::Exclusive, wait).await?;
+        Ok(())
+    }
+}
+
+/// The columns of other relations as the query gives them.
+fn other_items(others: &[(String, Arc<[FieldDescription]>)]) -> Vec<SelectItem> {
+    let mut items = Vec::new();
+    for (k, (alias, fields)) in others.iter().enumerate() {
+        for (j, field) in fields.iter().enumerate() {
+            let column = build::qualified(alias, &field.name);
+            items.push(build::aliased(column, &format!("o{k}_{j}")));
+        }
+    }
+    items
 }
 
 /// Rows that a statement met.
@@ -292,6 +405,39 @@ struct Matched {
     /// Their next `_ov`.
     versions: Int64Array,
     places: Vec<RowRef>,
+    /// What follows the target's columns: for a DELETE `_system_from` and `_cv`, then the columns
+    /// of the other relations.
+    rest: Vec<ArrayRef>,
+}
+
+impl Matched {
+    /// The rows as RETURNING shows them.
+    fn joined(&self, write: &Write) -> PgResult<Joined> {
+        let columns = self.rows.columns();
+        let mut rest = self.rest.iter();
+        let rows = if write.deletes {
+            let from = rest.next().cloned();
+            let commit = rest.next().cloned();
+            let versions = self.versions.unary(|v| v - 1);
+            shown_with(&write.target, columns, from, versions, commit)?
+        } else {
+            shown(&write.target, &self.rows, Some(self.versions.clone()))?
+        };
+        let mut joined = Joined::one(&write.alias, rows);
+        for (alias, fields) in &write.others {
+            let arrays: Vec<ArrayRef> = rest.by_ref().take(fields.len()).cloned().collect();
+            let named: Vec<Field> = fields
+                .iter()
+                .zip(&arrays)
+                .map(|(f, a)| f.ty.field(&f.name, true).with_data_type(a.data_type().clone()))
+                .collect();
+            let options = RecordBatchOptions::new().with_row_count(Some(self.places.len()));
+            let schema = Arc::new(Schema::new(named));
+            let rows = RecordBatch::try_new_with_options(schema, arrays, &options)?;
+            joined = joined.and(alias, rows);
+        }
+        Ok(joined)
+    }
 }
 
 /// `SELECT place, items FROM target AS alias, from WHERE selection`.
@@ -303,7 +449,7 @@ fn target_query(
     selection: Option<Expr>,
     with: Option<&With>,
 ) -> Query {
-    debug_assert!(items.is_empty() || items.len() == target.def.columns.len());
+    debug_assert!(items.is_empty() || items.len() >= target.def.columns.len());
     let mut projection: Vec<SelectItem> = PLACE
         .iter()
         .map(|name| build::aliased(build::qualified(alias, name), &format!("\u{1}{name}")))
@@ -343,29 +489,100 @@ pub(super) fn assigned_values(
                 }
             }
             (AssignmentTarget::Tuple(_), Expr::Tuple(_)) => {
-                return Err(PgError::new(
-                    "42601",
-                    "number of columns does not match number of values",
-                ));
+                return Err(tuple_width());
             }
             (AssignmentTarget::Tuple(names), value) if names.len() == 1 => {
                 assign(&names[0], value)?;
             }
+            (AssignmentTarget::Tuple(names), Expr::Subquery(query)) => {
+                for (i, name) in names.iter().enumerate() {
+                    let one = column_of(query, i, names.len())?;
+                    assign(name, &Expr::Subquery(Box::new(one)))?;
+                }
+            }
+            (AssignmentTarget::Tuple(names), Expr::Function(row))
+                if row.name.to_string().eq_ignore_ascii_case("row") =>
+            {
+                let values = row_arguments(row);
+                if values.len() != names.len() {
+                    return Err(tuple_width());
+                }
+                for (name, value) in names.iter().zip(values) {
+                    assign(name, value)?;
+                }
+            }
             (AssignmentTarget::Tuple(_), _) => {
-                return Err(PgError::unsupported("assigning a row of a subquery"));
+                return Err(PgError::new(
+                    "0A000",
+                    "source for a multiple-column UPDATE item must be a sub-SELECT or ROW() expression",
+                ));
             }
         }
     }
     Ok(values)
 }
 
+fn tuple_width() -> PgError {
+    PgError::new("42601", "number of columns does not match number of values")
+}
+
+/// The arguments of ROW(…).
+fn row_arguments(row: &datafusion::sql::sqlparser::ast::Function) -> Vec<&Expr> {
+    use datafusion::sql::sqlparser::ast::{FunctionArg, FunctionArgExpr, FunctionArguments};
+    let FunctionArguments::List(list) = &row.args else { return Vec::new() };
+    list.args
+        .iter()
+        .filter_map(|a| match a {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e),
+            _ => None,
+        })
+        .collect()
+}
+
+/// A subquery that gives one column of another.
+fn column_of(query: &Query, column: usize, width: usize) -> PgResult<Query> {
+    let mut one = query.clone();
+    if let SetExpr::Select(select) = one.body.as_mut()
+        && select.distinct.is_none()
+        && query.order_by.is_none()
+        && select.projection.iter().all(|item| {
+            matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
+        })
+    {
+        if select.projection.len() != width {
+            return Err(tuple_width());
+        }
+        select.projection = vec![select.projection.swap_remove(column)];
+        return Ok(one);
+    }
+    let mut alias = build::alias("\u{1}row");
+    alias.columns = (0..width)
+        .map(|i| TableAliasColumnDef { name: build::ident(&format!("c{i}")), data_type: None })
+        .collect();
+    let from = TableWithJoins {
+        relation: TableFactor::Derived {
+            lateral: false,
+            subquery: Box::new(one),
+            alias: Some(alias),
+            sample: None,
+        },
+        joins: Vec::new(),
+    };
+    let item = SelectItem::UnnamedExpr(build::column(&format!("c{column}")));
+    Ok(build::select(vec![item], vec![from], None))
+}
+
+/// Whether a value is the word DEFAULT.
+pub(super) fn is_default(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(i)
+        if i.quote_style.is_none() && i.value.eq_ignore_ascii_case("default"))
+}
+
 /// An assigned expression; literals and parameters, which have no type of their own, get the
 /// column's.
 fn typed(target: &WriteTarget, place: usize, value: &Expr) -> PgResult<Expr> {
     let column = &target.def.columns[place];
-    let is_default = matches!(value, Expr::Identifier(i)
-        if i.quote_style.is_none() && i.value.eq_ignore_ascii_case("default"));
-    if is_default {
+    if is_default(value) {
         return match &column.default {
             Some(text) => super::write::parse_expr(text),
             None => Ok(Expr::value(Value::Null)),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::{collect, displayable};
-use datafusion::sql::sqlparser::ast::{Statement, UtilityOption};
+use datafusion::sql::sqlparser::ast::{Statement, TableObject, UtilityOption};
 
 use super::api::{FieldDescription, Response};
 use super::session::Session;
@@ -60,17 +60,38 @@ impl Session {
             return Err(PgError::unsupported("EXPLAIN with a format"));
         }
         let options = options(given.as_deref(), *analyze, *verbose)?;
-        let Statement::Query(query) = statement.as_ref() else {
-            return Err(PgError::unsupported("EXPLAIN of anything but a query"));
+        let mut lines: Vec<String> = Vec::new();
+        let planned = match statement.as_ref() {
+            Statement::Query(query) if super::query::is_read(query) => self.plan(statement).await?,
+            _ if options.analyze => {
+                return Err(PgError::unsupported("EXPLAIN ANALYZE of a statement that writes"));
+            }
+            Statement::Insert(insert) => {
+                let TableObject::TableName(name) = &insert.table else {
+                    return Err(PgError::new("42601", "INSERT needs the name of a table"));
+                };
+                let target = self.write_target(name)?;
+                lines.push(format!("Insert on {}", target.name));
+                match &insert.source {
+                    Some(source) => self.plan(&Statement::Query(source.clone())).await?,
+                    None => return super::show::text_rows(fields(), vec![lines], "EXPLAIN"),
+                }
+            }
+            Statement::Update(update) => {
+                let write = self.take_update(update, None, &[]).await?;
+                lines.push(format!("Update on {}", write.target.name));
+                self.plan_write(&write).await?
+            }
+            Statement::Delete(delete) => {
+                let write = self.take_delete(delete, None, &[]).await?;
+                lines.push(format!("Delete on {}", write.target.name));
+                self.plan_write(&write).await?
+            }
+            _ => return Err(PgError::unsupported("EXPLAIN of this statement")),
         };
-        if !super::query::is_read(query) {
-            return Err(PgError::unsupported("EXPLAIN of a statement that writes"));
-        }
-        let planned = self.plan(statement).await?;
         let started = Instant::now();
         let physical = planned.state.create_physical_plan(&planned.plan).await?;
         let planning = started.elapsed();
-        let mut lines: Vec<String> = Vec::new();
         if options.analyze {
             let started = Instant::now();
             let batches = collect(Arc::clone(&physical), planned.state.task_ctx()).await?;

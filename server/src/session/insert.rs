@@ -8,15 +8,17 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::concat;
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Insert, OnInsert, Query, SelectItem, SetExpr, Statement, TableObject, UnaryOperator,
-    Value, ValueWithSpan,
+    Expr, Insert, ObjectName, OnInsert, Query, SelectItem, SetExpr, Statement, TableObject,
+    UnaryOperator, Value, ValueWithSpan,
 };
 use futures::StreamExt;
 
 use super::api::Response;
+use super::dml::is_default;
+use super::joined::Joined;
 use super::names::fold;
 use super::session::Session;
-use super::write::WriteTarget;
+use super::write::{WriteTarget, shown, shown_empty};
 use crate::error::{PgError, PgResult};
 
 /// Rows that are completed and written at a time.
@@ -104,10 +106,6 @@ pub(super) fn literal(expr: &Expr, parameters: Option<&[ScalarValue]>) -> PgResu
     })
 }
 
-fn is_default(expr: &Expr) -> bool {
-    matches!(expr, Expr::Identifier(i) if i.quote_style.is_none() && i.value.eq_ignore_ascii_case("default"))
-}
-
 impl Session {
     /// INSERT.
     pub(super) async fn insert(&mut self, insert: &Insert) -> PgResult<Response> {
@@ -154,15 +152,10 @@ impl Session {
             },
         }
         let Writer { kept, count, .. } = writer;
-        self.written(
-            &target,
-            alias.as_deref(),
-            insert.returning.as_deref(),
-            kept,
-            count,
-            "INSERT 0",
-        )
-        .await
+        let alias = alias.unwrap_or_else(|| target.name.clone());
+        let kept = kept.into_iter().map(|rows| Joined::one(&alias, rows)).collect();
+        let empty = Joined::one(&alias, shown_empty(&target));
+        self.written(&target, insert.returning.as_deref(), empty, kept, count, "INSERT 0").await
     }
 
     /// Whole rows from the rows of VALUES.
@@ -266,7 +259,7 @@ impl Writer<'_> {
         let written = match &mut self.conflict {
             None => {
                 self.session.insert_rows(self.target, rows.clone()).await?;
-                rows
+                shown(self.target, &rows, None)?
             }
             Some(conflict) => conflict.insert(self.session, self.target, self.alias, rows).await?,
         };
@@ -283,7 +276,9 @@ impl Writer<'_> {
         places: &[usize],
         explicit: bool,
     ) -> PgResult<()> {
-        let planned = self.session.plan(&Statement::Query(Box::new(source.clone()))).await?;
+        let mut query = source.clone();
+        query.with = super::query::both_with(self.session.statement_with.clone(), query.with)?;
+        let planned = self.session.plan(&Statement::Query(Box::new(query))).await?;
         let fields = Arc::clone(&planned.fields);
         let places = width_fits(places, explicit, fields.len())?.to_vec();
         for place in &places {
@@ -340,6 +335,17 @@ fn values_of(query: &Query) -> Option<Vec<&Vec<Expr>>> {
     }
 }
 
+/// Whether an expression is a literal without a type.
+pub(super) fn untyped(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::Value(v) if matches!(
+            v.value,
+            Value::SingleQuotedString(_) | Value::Placeholder(_) | Value::Null
+        )
+    )
+}
+
 /// Which columns of a query are literals without a type.
 fn untyped_columns(query: &Query, width: usize) -> Vec<bool> {
     let mut unknown = vec![false; width];
@@ -348,13 +354,7 @@ fn untyped_columns(query: &Query, width: usize) -> Vec<bool> {
     {
         for (slot, item) in unknown.iter_mut().zip(&select.projection) {
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-                *slot = matches!(
-                    expr,
-                    Expr::Value(v) if matches!(
-                        v.value,
-                        Value::SingleQuotedString(_) | Value::Placeholder(_) | Value::Null
-                    )
-                );
+                *slot = untyped(expr);
             }
         }
     }
@@ -363,11 +363,16 @@ fn untyped_columns(query: &Query, width: usize) -> Vec<bool> {
 
 /// The places of the columns that an INSERT names; all of them where it names none.
 pub(super) fn insert_places(target: &WriteTarget, insert: &Insert) -> PgResult<Vec<usize>> {
-    if insert.columns.is_empty() {
+    places_named(target, &insert.columns)
+}
+
+/// The places of columns by name; all of them where none is named.
+pub(super) fn places_named(target: &WriteTarget, names: &[ObjectName]) -> PgResult<Vec<usize>> {
+    if names.is_empty() {
         return Ok((0..target.def.columns.len()).collect());
     }
-    let mut places = Vec::with_capacity(insert.columns.len());
-    for name in &insert.columns {
+    let mut places = Vec::with_capacity(names.len());
+    for name in names {
         let name = super::names::single(name)?;
         let place = target.column(&name)?;
         if places.contains(&place) {
@@ -392,7 +397,7 @@ fn width_fits(places: &[usize], explicit: bool, width: usize) -> PgResult<&[usiz
     Ok(&places[..width])
 }
 
-fn check_identity(target: &WriteTarget, place: usize) -> PgResult<()> {
+pub(super) fn check_identity(target: &WriteTarget, place: usize) -> PgResult<()> {
     let column = &target.def.columns[place];
     if column.identity_always == Some(true) {
         let message = format!("cannot insert a non-DEFAULT value into column \"{}\"", column.name);

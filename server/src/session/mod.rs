@@ -2,7 +2,7 @@
 //!
 //! - [`api`]: the seam to the protocol.
 //! - [`Session`]: one connection's; [`Sessions`] makes them.
-//! - `plan`, `query`, `insert`, `conflict`, `dml`, `copy`, `ddl`, `explain`: what statements do.
+//! - `plan`, `query`, `insert`, `conflict`, `dml`, `merge`, `joined`, `locking`, `copy`, `ddl`, `explain`: what statements do.
 //! - `transaction`, `settings`, `show`, `prepared`, `cursor`: the session's own state.
 //! - `shared`: what planning and functions see of it.
 
@@ -19,6 +19,9 @@ mod explain;
 mod factory;
 mod functions;
 mod insert;
+mod joined;
+mod locking;
+mod merge;
 mod names;
 mod parameters;
 mod plan;

@@ -200,6 +200,10 @@ impl Session {
             return Ok(Description { parameters: settle(given), fields: Some(fields) });
         }
         match sql.as_ref() {
+            ast::Statement::Query(query) if !super::query::is_read(query) => {
+                self.open_transaction().await?;
+                self.describe_query_with_writes(query, given).await
+            }
             ast::Statement::Query(_) => {
                 self.open_transaction().await?;
                 let planned = self.plan_described(sql, &given).await?;
@@ -213,7 +217,10 @@ impl Session {
                 }
                 Ok(Description { parameters: settle(given), fields: Some(planned.fields) })
             }
-            ast::Statement::Insert(_) | ast::Statement::Update(_) | ast::Statement::Delete(_) => {
+            ast::Statement::Insert(_)
+            | ast::Statement::Update(_)
+            | ast::Statement::Delete(_)
+            | ast::Statement::Merge(_) => {
                 self.open_transaction().await?;
                 self.describe_write(sql, given).await
             }

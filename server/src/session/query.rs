@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::Schema;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::MemTable;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::sql::sqlparser::ast;
 use futures::{StreamExt, TryStreamExt};
 
 use super::api::{Response, RowStream};
+use super::build;
 use super::plan::Planned;
 use super::session::Session;
 use crate::error::{PgError, PgResult};
@@ -35,17 +39,11 @@ pub(super) fn is_read(query: &ast::Query) -> bool {
 impl Session {
     /// SELECT, VALUES, TABLE, WITH.
     pub(super) async fn query(&mut self, sql: &ast::Statement) -> PgResult<Response> {
-        let mut unlocked;
-        let mut sql = sql;
+        super::locking::refuse_nested(sql, None)?;
         if let ast::Statement::Query(query) = sql
             && !query.locks.is_empty()
         {
-            self.check_locks()?;
-            unlocked = sql.clone();
-            if let ast::Statement::Query(query) = &mut unlocked {
-                query.locks.clear();
-            }
-            sql = &unlocked;
+            return self.locking_query(query).await;
         }
         let planned = self.plan(sql).await?;
         let fields = Arc::clone(&planned.fields);
@@ -53,43 +51,124 @@ impl Session {
         Ok(Response::Rows { fields, rows, tag: "SELECT".to_owned() })
     }
 
-    fn check_locks(&self) -> PgResult<()> {
-        if self.shared.as_of().is_some() {
-            return Err(PgError::new("25006", "cannot lock rows while reading as of an instant"));
+    /// A query with writes in it: WITH … INSERT/UPDATE/DELETE/MERGE, and such statements within
+    /// WITH. All of them read the tables as they were before the statement; each runs once, in
+    /// the order of the text.
+    pub(super) async fn query_with_writes(&mut self, query: &ast::Query) -> PgResult<Response> {
+        self.pin(true).await?;
+        let result = self.run_with(query, None).await;
+        self.statement_with = None;
+        // What failed goes back to before the statement, or ends.
+        if result.is_ok() {
+            self.pin(false).await?;
         }
-        // The locks of a statement that is a transaction of its own end with it.
-        if self.block != super::transaction::Block::None {
-            return Err(PgError::unsupported("SELECT … FOR UPDATE in a transaction block").hint(
-                "A transaction that changes rows which another changed meanwhile fails with 40001.",
-            ));
+        result
+    }
+
+    async fn pin(&mut self, pin: bool) -> PgResult<()> {
+        let mut guard = self.shared.transaction.write().await;
+        let transaction = guard.as_mut().ok_or_else(super::session::aborted)?;
+        if pin {
+            transaction.pin();
+        } else {
+            transaction.unpin();
         }
         Ok(())
     }
 
-    /// WITH … INSERT/UPDATE/DELETE, SELECT INTO.
-    pub(super) async fn query_with_writes(&mut self, query: &ast::Query) -> PgResult<Response> {
-        match query.body.as_ref() {
-            ast::SetExpr::Insert(ast::Statement::Insert(insert)) => {
-                let mut insert = insert.clone();
-                let with = query.with.clone();
-                match (&mut insert.source, with) {
-                    (Some(source), Some(with)) if source.with.is_none() => source.with = Some(with),
-                    (_, None) => {}
-                    _ => return Err(PgError::unsupported("WITH before this INSERT")),
+    async fn run_with(
+        &mut self,
+        query: &ast::Query,
+        outer: Option<ast::With>,
+    ) -> PgResult<Response> {
+        let mut with = outer;
+        for cte in query.with.iter().flat_map(|w| &w.cte_tables) {
+            let recursive = query.with.as_ref().is_some_and(|w| w.recursive);
+            let cte = if is_read(&cte.query) {
+                cte.clone()
+            } else {
+                let response = Box::pin(self.run_with(&cte.query, with.clone())).await?;
+                match self.result_of(response, cte).await? {
+                    Some(cte) => cte,
+                    None => continue,
                 }
-                self.insert(&insert).await
-            }
+            };
+            push_cte(&mut with, cte, recursive);
+        }
+        self.statement_with = with.clone();
+        self.unknown = None;
+        match query.body.as_ref() {
+            ast::SetExpr::Insert(ast::Statement::Insert(insert)) => self.insert(insert).await,
             ast::SetExpr::Update(ast::Statement::Update(update)) => {
-                self.update_with(update, query.with.as_ref()).await
+                self.update_with(update, with.as_ref()).await
             }
             ast::SetExpr::Delete(ast::Statement::Delete(delete)) => {
-                self.delete_with(delete, query.with.as_ref()).await
+                self.delete_with(delete, with.as_ref()).await
             }
-            ast::SetExpr::Select(select) if select.into.is_some() => {
-                Err(PgError::unsupported("SELECT INTO").hint("Use CREATE TABLE AS."))
+            ast::SetExpr::Merge(ast::Statement::Merge(merge)) => self.merge(merge).await,
+            _ => {
+                let mut rest = query.clone();
+                rest.with = with;
+                if !is_read(&rest) {
+                    return Err(PgError::unsupported("a data-modifying statement here")
+                        .hint("Write it at the top of the statement's WITH."));
+                }
+                let planned = self.plan(&ast::Statement::Query(Box::new(rest))).await?;
+                let fields = Arc::clone(&planned.fields);
+                // Whatever fails must fail before the commit.
+                let batches = self.collect(planned).await?;
+                let rows = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
+                Ok(Response::Rows { fields, rows, tag: "SELECT".to_owned() })
             }
-            _ => Err(PgError::unsupported("a data-modifying statement in WITH")),
         }
+    }
+
+    /// The rows that a write within WITH returned, as a CTE; `None` without RETURNING.
+    async fn result_of(
+        &mut self,
+        response: Response,
+        cte: &ast::Cte,
+    ) -> PgResult<Option<ast::Cte>> {
+        let Response::Rows { fields, rows, .. } = response else { return Ok(None) };
+        let batches: Vec<RecordBatch> = rows.try_collect().await?;
+        let named = |schema: &Schema| {
+            let fields = schema.fields().iter().zip(fields.iter());
+            let fields: Vec<_> =
+                fields.map(|(f, d)| f.as_ref().clone().with_name(d.name.as_str())).collect();
+            Arc::new(Schema::new(fields))
+        };
+        let schema = match batches.first() {
+            Some(batch) => named(&batch.schema()),
+            None => {
+                let fields: Vec<_> = fields.iter().map(|f| f.ty.field(&f.name, true)).collect();
+                Arc::new(Schema::new(fields))
+            }
+        };
+        let batches = batches
+            .into_iter()
+            .map(|batch| {
+                let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+                let columns = batch.columns().to_vec();
+                RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(self.result_cte(cte, schema, batches)?))
+    }
+
+    /// A CTE of given rows.
+    pub(super) fn result_cte(
+        &mut self,
+        cte: &ast::Cte,
+        schema: Arc<Schema>,
+        batches: Vec<RecordBatch>,
+    ) -> PgResult<ast::Cte> {
+        let table: Arc<dyn TableProvider> = Arc::new(MemTable::try_new(schema, vec![batches])?);
+        self.results += 1;
+        let name = format!("\u{1}result{}", self.results);
+        self.shared.scope.lock().overrides.insert(name.clone(), table);
+        let all = ast::SelectItem::Wildcard(Default::default());
+        let query = build::select(vec![all], vec![build::table(&name, None)], None);
+        Ok(ast::Cte { query: Box::new(query), ..cte.clone() })
     }
 
     /// Starts a plan; the rows come as they are read.
@@ -106,6 +185,37 @@ impl Session {
     pub(super) async fn collect(&mut self, planned: Planned) -> PgResult<Vec<RecordBatch>> {
         self.stream(planned).await?.try_collect().await
     }
+}
+
+/// Adds a CTE to a WITH.
+pub(super) fn push_cte(with: &mut Option<ast::With>, cte: ast::Cte, recursive: bool) {
+    let with = with.get_or_insert_with(|| ast::With {
+        with_token: ast::helpers::attached_token::AttachedToken::empty(),
+        recursive: false,
+        cte_tables: Vec::new(),
+    });
+    with.recursive |= recursive;
+    with.cte_tables.push(cte);
+}
+
+/// The CTEs of a WITH around a query together with those of its own.
+pub(super) fn both_with(
+    outer: Option<ast::With>,
+    own: Option<ast::With>,
+) -> PgResult<Option<ast::With>> {
+    let (mut outer, own) = match (outer, own) {
+        (Some(outer), Some(own)) => (outer, own),
+        (one, other) => return Ok(one.or(other)),
+    };
+    for cte in own.cte_tables {
+        let name = super::names::fold(&cte.alias.name);
+        if outer.cte_tables.iter().any(|c| super::names::fold(&c.alias.name) == name) {
+            return Err(PgError::unsupported(format!("two WITH queries named \"{name}\"")));
+        }
+        outer.cte_tables.push(cte);
+    }
+    outer.recursive |= own.recursive;
+    Ok(Some(outer))
 }
 
 /// DataFusion's own DDL and DML never run: they know nothing of our tables.

@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use chronos_catalog::SqlType;
 use chronos_sql_ext::{Extension, Statement, StatementKind};
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::common::ScalarValue;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::sql::sqlparser::ast;
+use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 use super::api::{Description, Executor, Response, TextSettings, TransactionStatus};
@@ -23,11 +25,13 @@ use super::plan::StateCache;
 use super::settings::Settings;
 use super::shared::{Identity, Scope, Shared};
 use super::transaction::{Block, SavepointEntry};
-use crate::engine::Engine;
+use super::write::Unknown;
+use crate::engine::{Committed, Engine};
 use crate::error::{PgError, PgResult};
 
-/// How often a single statement outside a block is run again after losing a race.
-const RETRIES: usize = 20;
+/// How often a statement is run again after losing a race. It waits for the winner each time, so
+/// this ends only what could never end.
+const RETRIES: usize = 1000;
 
 /// A parsed statement.
 #[derive(Clone, Debug)]
@@ -38,6 +42,8 @@ pub struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) runtime: Arc<RuntimeEnv>,
     pub(super) block: Block,
+    /// A statement of the block has read.
+    pub(super) block_has_read: bool,
     /// The block had an error.
     pub(super) failed: bool,
     pub(super) savepoints: Vec<SavepointEntry>,
@@ -50,6 +56,12 @@ pub struct Session {
     pub(super) cursors: HashMap<String, Cursor>,
     pub(super) deallocated: Vec<Option<String>>,
     pub(super) cancel: CancellationToken,
+    /// The WITH around the write that runs: its RETURNING and DO UPDATE may use it too.
+    pub(super) statement_with: Option<ast::With>,
+    /// How many results of writes within WITH were given names.
+    pub(super) results: u64,
+    /// Columns of the answer that are known only after the commit, and the table's.
+    pub(super) unknown: Option<(chronos_catalog::Oid, Vec<(usize, Unknown)>)>,
     reported: BTreeMap<&'static str, String>,
 }
 
@@ -70,11 +82,13 @@ impl Session {
             last_commit: parking_lot::Mutex::new(None),
             sequences: parking_lot::Mutex::default(),
             committing: AtomicBool::new(false),
+            upserting: AtomicBool::new(false),
         });
         Session {
             shared,
             runtime,
             block: Block::None,
+            block_has_read: false,
             failed: false,
             savepoints: Vec::new(),
             settings_before: None,
@@ -84,6 +98,9 @@ impl Session {
             cursors: HashMap::new(),
             deallocated: Vec::new(),
             cancel: CancellationToken::new(),
+            statement_with: None,
+            results: 0,
+            unknown: None,
             reported,
         }
     }
@@ -97,6 +114,7 @@ impl Session {
             runtime: Arc::clone(&self.runtime),
             // Its statements neither begin nor end a transaction.
             block: Block::Implicit,
+            block_has_read: true,
             failed: false,
             savepoints: Vec::new(),
             settings_before: None,
@@ -106,6 +124,9 @@ impl Session {
             cursors: HashMap::new(),
             deallocated: Vec::new(),
             cancel: self.cancel.clone(),
+            statement_with: None,
+            results: 0,
+            unknown: None,
             reported: settings,
         }
     }
@@ -142,6 +163,9 @@ impl Session {
         scope.parameters = parameters;
         scope.latest_instant = None;
         scope.overrides.clear();
+        drop(scope);
+        self.statement_with = None;
+        self.unknown = None;
         Ok(())
     }
 
@@ -188,16 +212,41 @@ impl Session {
 
     async fn run_in_transaction(&mut self, sql: &ast::Statement) -> PgResult<Response> {
         let mut attempt = 0;
+        let in_block = self.block != Block::None;
+        let may_restart = in_block && self.may_read_anew();
         loop {
+            if attempt > 0 && in_block {
+                self.block_has_read = false;
+            }
             self.open_transaction().await?;
+            let before = match may_restart {
+                true => self.shared.transaction.read().await.as_ref().map(|t| t.savepoint()),
+                false => None,
+            };
             let result = self.run_statement(sql).await;
-            if self.block != Block::None {
-                return result;
+            if in_block {
+                match (result, before) {
+                    // Others were faster; what they committed is seen the next time.
+                    (Err(error), Some(before)) if error.code == "40001" && attempt < RETRIES => {
+                        attempt += 1;
+                        let mut guard = self.shared.transaction.write().await;
+                        let transaction = guard.as_mut().ok_or_else(aborted)?;
+                        transaction.rollback_to(&before);
+                    }
+                    (result, _) => return result,
+                }
+                continue;
             }
             let result = match result {
                 // The data is still to come; it commits when all of it is there.
                 Ok(Response::CopyIn(copy)) => return Ok(Response::CopyIn(copy)),
-                Ok(response) => self.shared.commit().await.map(|_| response),
+                Ok(response) => match (self.shared.commit().await, self.unknown.take()) {
+                    (Ok(Some(commit)), Some((table, columns))) => {
+                        return fill(response, &commit, table, &columns).await;
+                    }
+                    (Ok(_), _) => Ok(response),
+                    (Err(error), _) => Err(error),
+                },
                 Err(error) => {
                     self.shared.rollback().await;
                     Err(error)
@@ -214,12 +263,14 @@ impl Session {
         use ast::Statement as S;
         if is_write(sql) {
             self.check_writable(sql)?;
+            super::locking::refuse_nested(sql, super::locking::changed_table(sql))?;
         }
         match sql {
             S::Query(query) if super::query::is_read(query) => self.query(sql).await,
             S::Insert(insert) => self.insert(insert).await,
             S::Update(update) => self.update(update).await,
             S::Delete(delete) => self.delete(delete).await,
+            S::Merge(merge) => self.merge(merge).await,
             S::Copy { .. } => self.copy(sql).await,
             S::Explain { .. } => self.explain(sql).await,
             S::Query(query) => self.query_with_writes(query).await,
@@ -260,6 +311,38 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Sets the columns of an answer that only the commit tells. NULL is what was not known.
+async fn fill(
+    response: Response,
+    commit: &Committed,
+    table: chronos_catalog::Oid,
+    columns: &[(usize, Unknown)],
+) -> PgResult<Response> {
+    let Response::Rows { fields, rows, tag } = response else { return Ok(response) };
+    let batches: Vec<RecordBatch> = rows.try_collect().await?;
+    let number = commit.number(table);
+    let mut filled = Vec::with_capacity(batches.len());
+    for batch in batches {
+        let mut arrays = batch.columns().to_vec();
+        for (place, unknown) in columns {
+            let Some(array) = arrays.get_mut(*place) else { continue };
+            let value = match unknown {
+                Unknown::From => ScalarValue::TimestampMicrosecond(
+                    Some(commit.ts.micros()),
+                    Some(Arc::from("UTC")),
+                ),
+                Unknown::Cv => ScalarValue::Int64(number),
+            };
+            let value = value.to_array_of_size(batch.num_rows())?;
+            *array = datafusion::arrow::compute::cast(&value, array.data_type())?;
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        filled.push(RecordBatch::try_new_with_options(batch.schema(), arrays, &options)?);
+    }
+    let rows = futures::stream::iter(filled.into_iter().map(Ok)).boxed();
+    Ok(Response::Rows { fields, rows, tag })
 }
 
 /// 25P02.
@@ -307,7 +390,10 @@ impl Executor for Session {
             return Err(aborted());
         }
         self.begin_statement(None)?;
+        let has_read = self.block_has_read;
         let result = self.describe_statement(&statement.0, types).await;
+        // A description is no reason to keep to the instant at which it was made.
+        self.block_has_read = has_read;
         if self.block == Block::None {
             self.shared.rollback().await;
         } else if result.is_err() {

@@ -56,6 +56,9 @@ pub(super) struct Shared {
     pub last_commit: Mutex<Option<CommitTs>>,
     /// A commit was handed to the engine and has not answered.
     pub committing: AtomicBool,
+    /// The transaction looked for keys on behalf of ON CONFLICT: that another committed one of
+    /// them first is a lost race, not a duplicate key.
+    pub upserting: AtomicBool,
     /// The last value of each sequence in this session (`currval`), and which was last.
     pub sequences: Mutex<(HashMap<chronos_catalog::Oid, i64>, Option<chronos_catalog::Oid>)>,
 }

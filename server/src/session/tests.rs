@@ -15,6 +15,8 @@ use crate::engine::Engine;
 use crate::error::PgResult;
 use crate::pgwire::listener::StartupParameters;
 
+mod writes;
+
 struct World {
     sessions: Sessions,
     directory: PathBuf,

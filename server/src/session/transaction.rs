@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use chronos_catalog::{CommitMeta, CommitTs};
+use chronos_catalog::CommitMeta;
 use chronos_sql_ext::TransactionModes;
 use datafusion::sql::sqlparser::ast::{
     Ident, TransactionAccessMode, TransactionIsolationLevel, TransactionMode,
@@ -13,7 +13,7 @@ use super::names::fold;
 use super::session::Session;
 use super::settings::{Scope, Settings};
 use super::shared::Shared;
-use crate::engine::Savepoint;
+use crate::engine::{Committed, Error, Savepoint};
 use crate::error::{PgError, PgResult};
 
 /// Which kind of transaction block is open.
@@ -66,24 +66,31 @@ pub(super) fn modes(modes: &[TransactionMode]) -> PgResult<TransactionModes> {
 
 impl Shared {
     /// Commits the open transaction, if any.
-    pub async fn commit(&self) -> PgResult<Option<CommitTs>> {
+    pub async fn commit(&self) -> PgResult<Option<Committed>> {
+        let upserting = self.upserting.swap(false, Ordering::Relaxed);
         let Some(transaction) = self.transaction.write().await.take() else { return Ok(None) };
         if !transaction.has_writes() {
             transaction.rollback();
             return Ok(None);
         }
         self.committing.store(true, Ordering::Relaxed);
-        let result = transaction.commit(self.commit_meta()).await;
+        let result = transaction.commit_numbered(self.commit_meta()).await;
         self.committing.store(false, Ordering::Relaxed);
-        let ts = result?;
-        if ts.is_some() {
-            *self.last_commit.lock() = ts;
+        let commit = match result {
+            Err(Error::UniqueViolation { detail, .. }) if upserting => {
+                return Err(Error::Conflict { detail }.into());
+            }
+            result => result?,
+        };
+        if let Some(commit) = &commit {
+            *self.last_commit.lock() = Some(commit.ts);
         }
-        Ok(ts)
+        Ok(commit)
     }
 
     /// Rolls the open transaction back, if any.
     pub async fn rollback(&self) {
+        self.upserting.store(false, Ordering::Relaxed);
         if let Some(transaction) = self.transaction.write().await.take() {
             transaction.rollback();
         }
@@ -91,6 +98,7 @@ impl Shared {
 
     /// The same from where nothing can be waited for. Nothing else holds the transaction then.
     pub fn abandon(&self) {
+        self.upserting.store(false, Ordering::Relaxed);
         match self.transaction.try_write() {
             Ok(mut guard) => {
                 if let Some(transaction) = guard.take() {
@@ -121,14 +129,22 @@ impl Session {
         if let Some(t) = as_of {
             self.shared.engine.close_instant(t).await?;
         }
+        let serializable = self.isolation() == "serializable";
+        let anew = self.may_read_anew();
+        self.block_has_read = true;
         let mut guard = self.shared.transaction.write().await;
         match guard.as_mut() {
             None if self.block != Block::None => return Err(super::session::aborted()),
-            None => *guard = Some(self.shared.engine.begin()),
+            None => {
+                let mut transaction = self.shared.engine.begin();
+                transaction.set_serializable(serializable);
+                *guard = Some(transaction);
+            }
             Some(transaction) => {
-                let settings = self.shared.settings.read();
-                let level = settings.known("transaction_isolation");
-                if level == "read committed" || level == "read uncommitted" {
+                transaction.unpin();
+                transaction.set_serializable(serializable);
+                // A block sees what was committed before its first statement.
+                if anew {
                     transaction.refresh();
                 }
             }
@@ -168,6 +184,7 @@ impl Session {
         }
         drop(settings);
         self.block = block;
+        self.block_has_read = false;
         self.failed = false;
         Ok(())
     }
@@ -345,7 +362,32 @@ impl Session {
 
     /// The limit of `statement_timeout`.
     pub(super) fn statement_timeout(&self) -> Option<Duration> {
-        let millis: u64 = self.shared.settings.read().known("statement_timeout").parse().ok()?;
+        self.limit("statement_timeout")
+    }
+
+    /// The limit of `lock_timeout`.
+    pub(super) fn lock_timeout(&self) -> Option<Duration> {
+        self.limit("lock_timeout")
+    }
+
+    fn limit(&self, setting: &str) -> Option<Duration> {
+        let millis: u64 = self.shared.settings.read().known(setting).parse().ok()?;
         (millis > 0).then(|| Duration::from_millis(millis))
+    }
+
+    /// The isolation level of the open block, or of a statement outside one.
+    pub(super) fn isolation(&self) -> String {
+        let settings = self.shared.settings.read();
+        match self.block {
+            Block::None => settings.known("default_transaction_isolation"),
+            Block::Implicit | Block::Explicit => settings.known("transaction_isolation"),
+        }
+    }
+
+    /// Whether a statement of the open block that met a conflict may see later commits than it
+    /// did: where it is the block's first, or each sees its own.
+    pub(super) fn may_read_anew(&self) -> bool {
+        let level = self.isolation();
+        !self.block_has_read || level == "read committed" || level == "read uncommitted"
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use chronos_catalog::{Column, ConstraintKind, Oid, Relation, SqlType, TableDef};
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions,
+};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::catalog::TableProvider;
@@ -18,9 +20,11 @@ use futures::StreamExt;
 use super::api::Response;
 use super::assign::{Target, assign};
 use super::build;
-use super::names::{Lookup, RelationName, SYSTEM_SCHEMAS, no_relation, relation};
+use super::joined::Joined;
+use super::names::{Lookup, RelationName, SYSTEM_SCHEMAS, fold, no_relation, relation};
 use super::plan::Planned;
 use super::session::Session;
+use super::transaction::Block;
 use crate::error::{PgError, PgResult};
 
 /// The name under which given rows are planned. No user can write it: an identifier ends at NUL.
@@ -146,23 +150,6 @@ impl Session {
         items: Vec<SelectItem>,
     ) -> PgResult<(Planned, Vec<RecordBatch>)> {
         self.project_where(rows, alias, items, None).await
-    }
-
-    /// The columns that expressions over rows have.
-    pub(super) async fn project_fields(
-        &mut self,
-        rows: &RecordBatch,
-        alias: &str,
-        items: Vec<SelectItem>,
-    ) -> PgResult<Arc<[super::api::FieldDescription]>> {
-        let provider: Arc<dyn TableProvider> =
-            Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows.clone()]])?);
-        self.shared.scope.lock().overrides.insert(ROWS.to_owned(), provider);
-        let from = vec![build::table(ROWS, Some(build::alias(alias)))];
-        let query = build::select(items, from, None);
-        let planned = self.plan_described(&Statement::Query(Box::new(query)), &[]).await;
-        self.shared.scope.lock().overrides.remove(ROWS);
-        Ok(planned?.fields)
     }
 
     pub(super) async fn project_where(
@@ -323,26 +310,122 @@ impl Session {
         Ok(())
     }
 
-    /// The answer of a statement that wrote: its count, or the rows of RETURNING.
+    /// The answer of a statement that wrote: its count, or the rows of RETURNING. `empty` has the
+    /// sides of `kept` and no rows.
     pub(super) async fn written(
         &mut self,
         target: &WriteTarget,
-        alias: Option<&str>,
         returning: Option<&[SelectItem]>,
-        rows: Vec<RecordBatch>,
+        empty: Joined,
+        kept: Vec<Joined>,
         count: u64,
         tag: &str,
     ) -> PgResult<Response> {
         let Some(items) = returning else {
             return Ok(Response::Complete(format!("{tag} {count}")));
         };
-        let schema = nullable(target);
-        let rows = datafusion::arrow::compute::concat_batches(&schema, &rows)?;
-        let alias = alias.unwrap_or(&target.name).to_owned();
-        let (planned, batches) = self.project(&rows, &alias, items.to_vec()).await?;
-        let rows = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
-        Ok(Response::Rows { fields: planned.fields, rows, tag: tag.to_owned() })
+        let joined = Joined::concat(&kept)?.unwrap_or(empty);
+        let (fields, rows) = self.evaluate(&joined, items.to_vec()).await?;
+        self.note_unknown(target, &joined, items, tag);
+        let rows = futures::stream::iter([Ok(rows)]).boxed();
+        Ok(Response::Rows { fields, rows, tag: tag.to_owned() })
     }
+
+    /// Notes which results are known only when the statement's own transaction has committed.
+    fn note_unknown(
+        &mut self,
+        target: &WriteTarget,
+        joined: &Joined,
+        items: &[SelectItem],
+        tag: &str,
+    ) {
+        self.unknown = None;
+        if self.block != Block::None || tag == "DELETE" || tag == "MERGE" {
+            return;
+        }
+        let alias = &joined.sides[0].alias;
+        let mut columns = Vec::new();
+        let mut place = 0;
+        for item in items {
+            match item {
+                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                    let name = match expr {
+                        Expr::Identifier(name) => Some(fold(name)),
+                        Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+                            [table, name] if fold(table) == *alias => Some(fold(name)),
+                            _ => None,
+                        },
+                        _ => None,
+                    };
+                    match name.as_deref() {
+                        Some("_system_from") => columns.push((place, Unknown::From)),
+                        Some("_cv") => columns.push((place, Unknown::Cv)),
+                        _ => {}
+                    }
+                    place += 1;
+                }
+                SelectItem::QualifiedWildcard(..) | SelectItem::Wildcard(_) => {
+                    place += joined.width(item);
+                }
+                SelectItem::ExprWithAliases { .. } => return,
+            }
+        }
+        if !columns.is_empty() {
+            self.unknown = Some((target.oid, columns));
+        }
+    }
+}
+
+/// A hidden column that a commit sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unknown {
+    From,
+    Cv,
+}
+
+/// The schema of rows as RETURNING shows them: the target's columns and the hidden ones.
+fn shown_schema(target: &WriteTarget) -> Arc<Schema> {
+    let mut fields: Vec<_> = target.def.columns.iter().map(|c| c.ty.field(&c.name, true)).collect();
+    fields.push(SqlType::Timestamptz.field("_system_from", true));
+    fields.push(SqlType::Timestamptz.field("_system_to", true));
+    fields.push(SqlType::Int8.field("_ov", true));
+    fields.push(SqlType::Int8.field("_cv", true));
+    Arc::new(Schema::new(fields))
+}
+
+/// No rows, as RETURNING shows them.
+pub(super) fn shown_empty(target: &WriteTarget) -> RecordBatch {
+    RecordBatch::new_empty(shown_schema(target))
+}
+
+/// New rows as RETURNING shows them. `versions` are their `_ov`, 0 where not given. What only
+/// the commit tells is NULL.
+pub(super) fn shown(
+    target: &WriteTarget,
+    rows: &RecordBatch,
+    versions: Option<Int64Array>,
+) -> PgResult<RecordBatch> {
+    let n = rows.num_rows();
+    let versions = versions.unwrap_or_else(|| Int64Array::from_value(0, n));
+    shown_with(target, rows.columns(), None, versions, None)
+}
+
+/// Rows as RETURNING shows them.
+pub(super) fn shown_with(
+    target: &WriteTarget,
+    columns: &[ArrayRef],
+    system_from: Option<ArrayRef>,
+    versions: Int64Array,
+    commit: Option<ArrayRef>,
+) -> PgResult<RecordBatch> {
+    let n = versions.len();
+    let null = |ty: SqlType| datafusion::arrow::array::new_null_array(&ty.arrow(), n);
+    let mut columns = columns.to_vec();
+    columns.push(system_from.unwrap_or_else(|| null(SqlType::Timestamptz)));
+    columns.push(null(SqlType::Timestamptz));
+    columns.push(Arc::new(versions));
+    columns.push(commit.unwrap_or_else(|| null(SqlType::Int8)));
+    Ok(RecordBatch::try_new(shown_schema(target), columns)?)
 }
 
 /// The table's schema with every column nullable: for rows that are still to be checked.

@@ -13,6 +13,7 @@ mod clauses;
 mod dialect;
 mod extensions;
 mod guard;
+mod merge;
 mod source;
 
 #[cfg(test)]
@@ -25,6 +26,8 @@ use crate::error::Result;
 use crate::statement::{Statement, StatementKind};
 use dialect::ChronosDialect;
 use source::Source;
+
+pub use merge::MERGE_NOTHING;
 
 pub(crate) use attach::{TimeClause, spread_over, take_time_clause};
 use guard::NESTING_MAX;
@@ -50,7 +53,7 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
         Some(extension) => StatementKind::Extension(extension),
         None => {
             let clauses::Extracted { tokens, clauses, whole } = clauses::extract(source, tokens)?;
-            let mut parser = parser(&tokens);
+            let mut parser = parser(&merge::nothing_spelled_out(tokens));
             let mut statement =
                 parser.parse_statement().map_err(|error| source.parser_error(error))?;
             expect_end(source, &parser)?;

@@ -1,0 +1,275 @@
+//! ON CONFLICT, RETURNING, writes within WITH, MERGE.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_conflict_updates_the_row_that_is_there() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int PRIMARY KEY, n int DEFAULT 1, u text UNIQUE)")
+        .await
+        .unwrap();
+    run(&mut s, "INSERT INTO t VALUES (1, 10, 'a'), (2, 20, 'b')").await.unwrap();
+    let rows = run(
+        &mut s,
+        "INSERT INTO t AS x (id, n) VALUES (3, 5), (1, 5) ON CONFLICT (id) DO UPDATE
+         SET n = x.n + excluded.n RETURNING id, n, u, (_ov = 0) AS created",
+    )
+    .await
+    .unwrap();
+    assert_eq!(rows, ["3|5|NULL|true", "1|15|a|false"]);
+    // WHERE leaves alone what it does not hold for, and does not return it.
+    let rows = run(
+        &mut s,
+        "INSERT INTO t VALUES (1, 0, 'z'), (2, 0, 'y') ON CONFLICT ON CONSTRAINT t_pkey DO UPDATE
+         SET n = excluded.n WHERE t.n > 18 RETURNING *",
+    )
+    .await
+    .unwrap();
+    assert_eq!(rows, ["2|0|b"]);
+    let twice = "INSERT INTO t VALUES (7), (7) ON CONFLICT (id) DO UPDATE SET n = 0";
+    assert_eq!(code(&mut s, twice).await, "21000");
+    let other = "INSERT INTO t VALUES (1, 0, 'b') ON CONFLICT (id) DO UPDATE SET u = excluded.u";
+    assert_eq!(code(&mut s, other).await, "23505");
+    let none = "INSERT INTO t VALUES (1) ON CONFLICT (n) DO NOTHING";
+    assert_eq!(code(&mut s, none).await, "42P10");
+    // Own uncommitted rows are rows like others.
+    run(&mut s, "BEGIN; INSERT INTO t VALUES (9, 1)").await.unwrap();
+    run(
+        &mut s,
+        "INSERT INTO t VALUES (9, 1) ON CONFLICT (id) DO UPDATE SET (n, u) = (t.n + 1, 'q')",
+    )
+    .await
+    .unwrap();
+    run(&mut s, "COMMIT").await.unwrap();
+    let rows = run(&mut s, "SELECT n, u, _ov FROM t WHERE id = 9").await.unwrap();
+    assert_eq!(rows, ["2|q|1"]);
+    let rows = run_with(
+        &mut s,
+        "INSERT INTO t (id, n) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET n = $2 + 1",
+        vec![ScalarValue::Int32(Some(9)), ScalarValue::Int32(Some(100))],
+    )
+    .await
+    .unwrap();
+    assert_eq!(rows, ["INSERT 0 1"]);
+    assert_eq!(run(&mut s, "SELECT n FROM t WHERE id = 9").await.unwrap(), ["101"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn returning_shows_what_was_written_and_what_it_was_joined_with() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(
+        &mut s,
+        "CREATE TABLE t (id int PRIMARY KEY, n int); CREATE TABLE f (id int, d int);
+         INSERT INTO t VALUES (1, 1), (2, 2); INSERT INTO f VALUES (1, 10), (2, 20)",
+    )
+    .await
+    .unwrap();
+    let rows = run(
+        &mut s,
+        "UPDATE t SET n = n + f.d FROM f WHERE f.id = t.id AND t.id = 2
+         RETURNING *, t.n - f.d AS before, t._ov, (SELECT count(*) FROM f)",
+    )
+    .await
+    .unwrap();
+    assert_eq!(rows, ["2|22|2|20|2|1|2"]);
+    let rows =
+        run(&mut s, "DELETE FROM t USING f AS g WHERE g.id = t.id AND g.d = 20 RETURNING g.d, t.*")
+            .await
+            .unwrap();
+    assert_eq!(rows, ["20|2|22"]);
+    // A statement of its own answers after its commit.
+    let rows =
+        run(&mut s, "INSERT INTO t VALUES (5, 5) RETURNING _cv, _system_from").await.unwrap();
+    let read = run(&mut s, "SELECT _cv, _system_from FROM t WHERE id = 5").await.unwrap();
+    assert_eq!(rows, read);
+    run(&mut s, "BEGIN").await.unwrap();
+    let rows = run(&mut s, "INSERT INTO t VALUES (6, 5) RETURNING _cv, _ov").await.unwrap();
+    assert_eq!(rows, ["NULL|0"]);
+    run(&mut s, "ROLLBACK").await.unwrap();
+    let rows = run(&mut s, "DELETE FROM t WHERE id = 5 RETURNING _cv, _system_from").await.unwrap();
+    assert_eq!(rows, read);
+    let rows = run(
+        &mut s,
+        "UPDATE t SET (id, n) = (SELECT id + 1, d FROM f WHERE d = 10) RETURNING id, n",
+    )
+    .await
+    .unwrap();
+    assert_eq!(rows, ["2|10"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_within_with_read_what_was_there_before_the_statement() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE a (id int PRIMARY KEY, n int); CREATE TABLE b (id int, n int)")
+        .await
+        .unwrap();
+    run(&mut s, "INSERT INTO a VALUES (1, 1), (2, 2)").await.unwrap();
+    let rows = run(
+        &mut s,
+        "WITH moved AS (DELETE FROM a WHERE id = 1 RETURNING *),
+              kept AS (INSERT INTO b SELECT id, n * 10 FROM moved RETURNING n)
+         SELECT (SELECT count(*) FROM a), (SELECT count(*) FROM b), n FROM kept",
+    )
+    .await
+    .unwrap();
+    assert_eq!(rows, ["2|0|10"]);
+    assert_eq!(run(&mut s, "SELECT * FROM b").await.unwrap(), ["1|10"]);
+    let rows = run(
+        &mut s,
+        "WITH x (k) AS (UPDATE a SET n = n + 1 RETURNING id), y AS (SELECT k + 5 AS k FROM x)
+         INSERT INTO b SELECT k, 0 FROM y RETURNING id, (SELECT max(k) FROM x)",
+    )
+    .await
+    .unwrap();
+    assert_eq!(rows, ["7|2"]);
+    // One that fails late undoes all.
+    let late = "WITH x AS (DELETE FROM a RETURNING n) SELECT 1 / (n - n) FROM x";
+    assert_eq!(code(&mut s, late).await, "22012");
+    assert_eq!(run(&mut s, "SELECT n FROM a").await.unwrap(), ["3"]);
+    // Two that write the same row: the first one does.
+    run(&mut s, "WITH x AS (UPDATE a SET n = 100) UPDATE a SET n = 200").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT n FROM a").await.unwrap(), ["100"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn merge_takes_the_first_clause_that_fits() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(
+        &mut s,
+        "CREATE TABLE t (id int PRIMARY KEY, n int DEFAULT 7); CREATE TABLE s (id int, d int);
+         INSERT INTO t VALUES (1, 1), (2, 2), (3, 3);
+         INSERT INTO s VALUES (1, 10), (2, 0), (3, -1), (4, 40), (5, -5)",
+    )
+    .await
+    .unwrap();
+    let tag = run(
+        &mut s,
+        "MERGE INTO t AS x USING s ON x.id = s.id
+         WHEN MATCHED AND d = 0 THEN DELETE
+         WHEN MATCHED AND d < 0 THEN DO NOTHING
+         WHEN MATCHED THEN UPDATE SET n = n + d
+         WHEN NOT MATCHED AND d > 0 THEN INSERT (id, n) VALUES (s.id, DEFAULT)
+         WHEN NOT MATCHED THEN DO NOTHING",
+    )
+    .await
+    .unwrap();
+    assert_eq!(tag, ["MERGE 3"]);
+    let rows = run(&mut s, "SELECT * FROM t ORDER BY id").await.unwrap();
+    assert_eq!(rows, ["1|11", "3|3", "4|7"]);
+    let twice = "MERGE INTO t USING (VALUES (1), (1)) AS v (id) ON v.id = t.id
+                 WHEN MATCHED THEN UPDATE SET n = 0";
+    assert_eq!(code(&mut s, twice).await, "21000");
+    let rows = run(
+        &mut s,
+        "MERGE INTO t USING (VALUES (1), (6)) AS v (id) ON v.id = t.id
+         WHEN MATCHED THEN UPDATE SET n = 0 WHEN NOT MATCHED THEN INSERT VALUES (v.id, 1)
+         RETURNING v.id, t.n",
+    )
+    .await
+    .unwrap();
+    assert_eq!(rows, ["1|0", "6|1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_update_of_a_row_that_many_update_is_lost_or_fails() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE acc (id int PRIMARY KEY, bal int); INSERT INTO acc VALUES (1, 0)")
+        .await
+        .unwrap();
+    let mut clients = Vec::new();
+    for i in 0..16 {
+        let mut client = world.session();
+        clients.push(tokio::spawn(async move {
+            for _ in 0..10 {
+                if i % 2 == 0 {
+                    run(&mut client, "UPDATE acc SET bal = bal + 1 WHERE id = 1").await.unwrap();
+                } else {
+                    // The first statement of a block waits and sees what the winner left.
+                    run(&mut client, "BEGIN").await.unwrap();
+                    run(&mut client, "SELECT bal FROM acc WHERE id = 1 FOR UPDATE").await.unwrap();
+                    run(&mut client, "UPDATE acc SET bal = bal + 1 WHERE id = 1").await.unwrap();
+                    run(&mut client, "COMMIT").await.unwrap();
+                }
+                let upsert = "INSERT INTO acc VALUES (2, 1) ON CONFLICT (id)
+                              DO UPDATE SET bal = acc.bal + 1";
+                run(&mut client, upsert).await.unwrap();
+            }
+        }));
+    }
+    for client in clients {
+        client.await.unwrap();
+    }
+    let rows = run(&mut s, "SELECT bal FROM acc ORDER BY id").await.unwrap();
+    assert_eq!(rows, ["160", "160"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_statement_that_meets_a_changed_row_is_40001_with_its_key() {
+    let world = World::new().await;
+    let (mut a, mut b) = (world.session(), world.session());
+    run(&mut a, "CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t VALUES (1, 0), (2, 0)")
+        .await
+        .unwrap();
+    run(&mut a, "BEGIN").await.unwrap();
+    run(&mut b, "UPDATE t SET n = 1 WHERE id = 2").await.unwrap();
+    // The block sees what was committed before its first statement.
+    assert_eq!(run(&mut a, "SELECT sum(n) FROM t").await.unwrap(), ["1"]);
+    run(&mut b, "UPDATE t SET n = 5 WHERE id = 1").await.unwrap();
+    let error = run(&mut a, "UPDATE t SET n = 6 WHERE id = 1").await.unwrap_err();
+    assert_eq!(error.code, "40001");
+    let detail = error.detail.unwrap();
+    assert_eq!(detail, "Key (id)=(1) of table \"t\" was changed by another transaction.");
+    run(&mut a, "ROLLBACK").await.unwrap();
+    // READ COMMITTED looks again.
+    run(&mut a, "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT 1 FROM t").await.unwrap();
+    run(&mut b, "UPDATE t SET n = 7 WHERE id = 1").await.unwrap();
+    run(&mut a, "UPDATE t SET n = n + 1 WHERE id = 1").await.unwrap();
+    run(&mut a, "COMMIT").await.unwrap();
+    assert_eq!(run(&mut a, "SELECT n FROM t WHERE id = 1").await.unwrap(), ["8"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn write_skew_is_impossible_when_serializable() {
+    let world = World::new().await;
+    let (mut a, mut b) = (world.session(), world.session());
+    run(&mut a, "CREATE TABLE duty (name text PRIMARY KEY, on_call bool)").await.unwrap();
+    run(&mut a, "INSERT INTO duty VALUES ('ann', true), ('bob', true)").await.unwrap();
+    for s in [&mut a, &mut b] {
+        run(s, "BEGIN ISOLATION LEVEL SERIALIZABLE").await.unwrap();
+        assert_eq!(run(s, "SELECT count(*) FROM duty WHERE on_call").await.unwrap(), ["2"]);
+    }
+    run(&mut a, "UPDATE duty SET on_call = false WHERE name = 'ann'").await.unwrap();
+    run(&mut b, "UPDATE duty SET on_call = false WHERE name = 'bob'").await.unwrap();
+    run(&mut a, "COMMIT").await.unwrap();
+    assert_eq!(code(&mut b, "COMMIT").await, "40001");
+    assert_eq!(run(&mut b, "SELECT count(*) FROM duty WHERE on_call").await.unwrap(), ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn locked_rows_are_waited_for_refused_or_skipped() {
+    let world = World::new().await;
+    let (mut a, mut b) = (world.session(), world.session());
+    run(&mut a, "CREATE TABLE jobs (id int PRIMARY KEY, v text)").await.unwrap();
+    run(&mut a, "INSERT INTO jobs VALUES (1, 'a'), (2, 'b'), (3, 'c')").await.unwrap();
+    let next = "SELECT * FROM jobs ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED";
+    run(&mut a, "BEGIN").await.unwrap();
+    assert_eq!(run(&mut a, next).await.unwrap(), ["1|a"]);
+    run(&mut b, "BEGIN").await.unwrap();
+    assert_eq!(run(&mut b, next).await.unwrap(), ["2|b"]);
+    run(&mut b, "SAVEPOINT s").await.unwrap();
+    let now = "SELECT v FROM jobs AS j WHERE id = 1 FOR UPDATE OF j NOWAIT";
+    assert_eq!(code(&mut b, now).await, "55P03");
+    run(&mut b, "ROLLBACK TO s; SET LOCAL lock_timeout = 20").await.unwrap();
+    assert_eq!(code(&mut b, "DELETE FROM jobs WHERE id = 1").await, "55P03");
+    run(&mut b, "ROLLBACK").await.unwrap();
+    run(&mut a, "COMMIT").await.unwrap();
+    assert_eq!(run(&mut b, now).await.unwrap(), ["a"]);
+    let nested = "SELECT * FROM (SELECT * FROM jobs FOR UPDATE) AS x";
+    assert_eq!(code(&mut b, nested).await, "0A000");
+    assert_eq!(code(&mut b, "SELECT count(*) FROM jobs GROUP BY v FOR UPDATE").await, "0A000");
+}
