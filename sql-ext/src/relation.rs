@@ -199,10 +199,11 @@ impl TemporalRelationPlanner {
             return Ok(None);
         }
         let now = chrono::DateTime::from_timestamp_micros(self.catalog.now().micros());
-        let simplify = SimplifyContext::default()
+        let simplify = SimplifyContext::builder()
             .with_schema(Arc::new(DFSchema::empty()))
             .with_config_options(Arc::new(context.context_provider().options().clone()))
-            .with_query_execution_start_time(now);
+            .with_query_execution_start_time(now)
+            .build();
         let simplifier = ExprSimplifier::new(simplify);
         let schema = DFSchema::empty();
         let expr = expr.data.transform_up(|expr| type_literals(expr, &schema))?.data;

@@ -20,6 +20,7 @@ pub struct Statement {
 
 /// What a statement says.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "few extensions are in memory at a time")]
 pub enum StatementKind {
     /// A statement that the SQL parser knows, with every time travel clause made a marker that
     /// only [`crate::bind`] understands.

@@ -522,7 +522,7 @@ fn justify(i: Interval, hours: bool, as_months: bool) -> Result<Value> {
         months += day / 30;
         day %= 30;
     }
-    if as_months && hours || as_months {
+    if as_months {
         if months > 0 && (day < 0 || day == 0 && time < 0 && hours) {
             day += 30;
             months -= 1;

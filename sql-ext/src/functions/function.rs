@@ -29,8 +29,10 @@ pub(crate) enum P {
     Int4,
     Int8,
     Float,
+    #[expect(dead_code, reason = "no function declares one yet")]
     Numeric,
     Text,
+    #[expect(dead_code, reason = "no function declares one yet")]
     Bytea,
     Date,
     Time,
@@ -216,7 +218,7 @@ impl PostgresFunction {
                 Error::Unsupported(format!("an argument of type {}", field.data_type()))
             })?);
         }
-        let unknown: Vec<bool> = fields.iter().map(|f| is_unknown(f)).collect();
+        let unknown: Vec<bool> = fields.iter().map(is_unknown).collect();
         let best = self
             .overloads
             .iter()

@@ -86,10 +86,10 @@ fn format_text(c: &Call<'_>, a: &[Value]) -> Result<Value> {
             width = digits.parse().ok().filter(|w| *w < 1 << 20).ok_or_else(few)?;
         }
         let Some(kind) = chars.next() else {
-            return Err(bad("unterminated format() type specifier".into()).into());
+            return Err(bad("unterminated format() type specifier".into()));
         };
         if !matches!(kind, 's' | 'I' | 'L') {
-            return Err(bad(format!("unrecognized format() type specifier \"{kind}\"")).into());
+            return Err(bad(format!("unrecognized format() type specifier \"{kind}\"")));
         }
         let at = position.unwrap_or(next);
         next = at + 1;

@@ -11,7 +11,10 @@ use super::shape::{Shape, shape, shapes, type_oid};
 use super::types;
 
 /// Sections of the embedded file: table name, its header's column names and its lines.
-static SECTIONS: LazyLock<HashMap<&'static str, (Vec<&'static str>, Vec<&'static str>)>> =
+/// Column names and lines.
+type Section = (Vec<&'static str>, Vec<&'static str>);
+
+static SECTIONS: LazyLock<HashMap<&'static str, Section>> =
     LazyLock::new(|| {
         let mut sections: HashMap<_, (Vec<_>, Vec<_>)> = HashMap::new();
         let mut current = "";

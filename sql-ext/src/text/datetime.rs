@@ -513,7 +513,7 @@ fn month_named(name: &str) -> Option<u32> {
     let name = name.to_ascii_lowercase();
     let matches =
         |m: &&str| name == **m || name == m[..3] || (name == "sept" && m.starts_with("sep"));
-    MONTHS.iter().position(|m| matches(m)).map(|at| at as u32 + 1)
+    MONTHS.iter().position(matches).map(|at| at as u32 + 1)
 }
 
 fn weekday(name: &str) -> bool {
