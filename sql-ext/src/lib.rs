@@ -29,7 +29,7 @@ pub use bind::{Bound, bind};
 pub use error::{Error, Result};
 pub use functions::cast;
 pub use names::{output_name, output_names};
-pub use parser::MERGE_NOTHING;
+pub use parser::{MERGE_NOTHING, query_text};
 pub use session::configure;
 pub use statement::{Extension, Statement, StatementKind, TransactionModes, parse};
 pub use temporal::{HIDDEN_COLUMNS, Resolved, TemporalCatalog, TemporalInfo, is_hidden};

@@ -400,6 +400,12 @@ impl Transaction {
         self.work.overlay.table(table).is_some()
     }
 
+    /// The segments that hold the rows of a table which the transaction wrote.
+    pub fn own_segments(&self, table: Oid) -> HashSet<SegmentId> {
+        let spilled = self.work.overlay.table(table).map(|t| t.segments()).unwrap_or_default();
+        spilled.iter().map(|s| s.id).chain([SegmentId::LOCAL]).collect()
+    }
+
     /// Commits and waits until the commit is durable and every later transaction sees it. Gives
     /// its instant, or `None` when nothing was written. Dropping the future after its first poll
     /// does not withdraw the commit.

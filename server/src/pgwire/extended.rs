@@ -256,7 +256,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, E: Executor> Connection<S, E> {
 
 fn same_columns(described: Option<&[FieldDescription]>, made: &[FieldDescription]) -> bool {
     described.is_some_and(|described| {
-        described.len() == made.len() && described.iter().zip(made).all(|(a, b)| a.ty == b.ty)
+        described.len() == made.len()
+            && described.iter().zip(made).all(|(a, b)| types::oid(&a.ty) == types::oid(&b.ty))
     })
 }
 

@@ -218,9 +218,9 @@ impl Conflict {
         let old = &joined.sides[0].rows;
         let ov = old.column_by_name("_ov").and_then(|c| c.as_primitive_opt::<Int64Type>());
         let ov = ov.ok_or_else(|| PgError::internal("rows without their versions"))?;
-        let next: Int64Array = ov.unary(|v| v + 1);
-        session.check(target, &rows).await?;
         let ended: Vec<RowRef> = kept.iter().map(|&k| versions[k as usize]).collect();
+        let next = session.next_versions(target, ov, &ended)?;
+        session.check(target, &rows).await?;
         session.end_rows(target, &ended).await?;
         session.insert_versions(target, rows.clone(), next.clone()).await?;
         for ((_, places), seen) in self.keys.iter().zip(&mut self.seen) {

@@ -315,8 +315,8 @@ impl Session {
         }
         let places = (0..batch.num_rows()).filter(|&i| first.value(i)).map(row).collect::<Vec<_>>();
         let batch = filter_record_batch(batch, &first)?;
-        let versions: Int64Array =
-            batch.column(2).as_primitive_opt::<Int64Type>().ok_or_else(internal)?.unary(|v| v + 1);
+        let versions = batch.column(2).as_primitive_opt::<Int64Type>().ok_or_else(internal)?;
+        let versions = self.next_versions(&write.target, versions, &places)?;
         // A DELETE without RETURNING reads no columns.
         let all = write.target.def.columns.len();
         let width = if batch.num_columns() == PLACE.len() { 0 } else { all };
@@ -347,6 +347,28 @@ impl Session {
             .try_read()
             .map_err(|_| PgError::internal("the transaction is in use"))?;
         Ok(guard.as_ref().filter(|t| t.is_pinned()).map(|t| t.overlay()))
+    }
+
+    /// The `_ov` of the rows that replace others. A transaction leaves one version of a row,
+    /// however often it changes it.
+    pub(super) fn next_versions(
+        &self,
+        target: &WriteTarget,
+        versions: &Int64Array,
+        places: &[RowRef],
+    ) -> PgResult<Int64Array> {
+        let guard = self
+            .shared
+            .transaction
+            .try_read()
+            .map_err(|_| PgError::internal("the transaction is in use"))?;
+        let own = guard.as_ref().ok_or_else(super::session::aborted)?.own_segments(target.oid);
+        let next = versions
+            .values()
+            .iter()
+            .zip(places)
+            .map(|(version, place)| version + i64::from(!own.contains(&place.segment)));
+        Ok(next.collect::<Vec<_>>().into())
     }
 
     pub(super) async fn end_rows(&mut self, target: &WriteTarget, rows: &[RowRef]) -> PgResult<()> {

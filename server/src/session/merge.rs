@@ -187,7 +187,8 @@ impl Session {
                 Action::Update(values) => {
                     let rows = self.updated_rows(target, &chosen, values).await?;
                     self.check(target, &rows).await?;
-                    let next: Int64Array = versions(&chosen.sides[0].rows)?.unary(|v| v + 1);
+                    let old = versions(&chosen.sides[0].rows)?;
+                    let next = self.next_versions(target, &old, &chosen_places)?;
                     ended.extend_from_slice(&chosen_places);
                     let shown_rows = shown(target, &rows, Some(next.clone()))?;
                     updated.push((rows, next));

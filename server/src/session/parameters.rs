@@ -4,11 +4,12 @@ use std::ops::ControlFlow;
 
 use chronos_catalog::SqlType;
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, Expr, Statement, Value, visit_expressions_mut,
+    CastKind, DataType, Expr, Statement, Value, visit_expressions, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use crate::error::PgError;
 use crate::pgwire::types;
 
 /// A type as the grammar has it.
@@ -37,6 +38,31 @@ pub(super) fn placeholder(expr: &Expr) -> Option<&str> {
 /// The place of a placeholder among the parameters, from 0.
 pub(super) fn index(name: &str) -> Option<usize> {
     name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1)
+}
+
+/// 42P02 for the first parameter of a statement that is not among the `given` first ones.
+pub(super) fn missing(statement: &Statement, given: usize) -> PgError {
+    let first = visit_expressions(statement, |expr| match placeholder(expr) {
+        Some(name) if index(name).is_none_or(|i| i >= given) => ControlFlow::Break(name.to_owned()),
+        _ => ControlFlow::Continue(()),
+    });
+    let name = match first {
+        ControlFlow::Break(name) => name,
+        ControlFlow::Continue(()) => format!("${}", given + 1),
+    };
+    PgError::new("42P02", format!("there is no parameter {name}"))
+}
+
+/// How many parameters a statement asks for: the highest number in it.
+pub(super) fn count(statement: &Statement) -> usize {
+    let mut count = 0;
+    let _ = visit_expressions(statement, |expr| {
+        if let Some(i) = placeholder(expr).and_then(index) {
+            count = count.max(i + 1);
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    count
 }
 
 /// Casts every parameter whose type is known to it, so that planning sees the type.

@@ -1,5 +1,6 @@
 //! From a parsed statement to a logical plan and the description of its columns.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::DateTime;
@@ -32,6 +33,8 @@ pub(super) struct Planned {
     pub fields: Arc<[FieldDescription]>,
     /// The state that it was planned in and is to be executed in.
     pub state: SessionState,
+    /// The numbers of the parameters that are instants of reads, which the plan does not know.
+    pub instant_parameters: BTreeSet<usize>,
 }
 
 impl Session {
@@ -134,7 +137,8 @@ impl Session {
             Some(values) if !values.is_empty() => plan.with_param_values(values)?,
             _ => plan,
         };
-        Ok(Planned { plan, fields, state })
+        let instant_parameters = bound.instant_parameters;
+        Ok(Planned { plan, fields, state, instant_parameters })
     }
 
     /// The description of a plan's columns.
@@ -209,7 +213,9 @@ impl Session {
                 let planned = self.plan_described(sql, &given).await?;
                 let inferred = planned.plan.get_parameter_fields()?;
                 for (i, slot) in given.iter_mut().enumerate() {
-                    if slot.is_none()
+                    if slot.is_none() && planned.instant_parameters.contains(&(i + 1)) {
+                        *slot = Some(SqlType::Timestamptz);
+                    } else if slot.is_none()
                         && let Some(Some(field)) = inferred.get(&format!("${}", i + 1))
                     {
                         *slot = SqlType::of_field(field);

@@ -17,6 +17,8 @@ use crate::error::{PgError, PgResult};
 #[derive(Clone, Debug)]
 pub(super) struct SqlPrepared {
     types: Vec<DataType>,
+    /// How many parameters the statement asks for.
+    count: usize,
     statement: Box<Statement>,
 }
 
@@ -32,8 +34,11 @@ impl Session {
             let message = format!("prepared statement \"{name}\" already exists");
             return Err(PgError::new("42P05", message));
         }
-        let prepared =
-            SqlPrepared { types: types.to_vec(), statement: Box::new(statement.clone()) };
+        let prepared = SqlPrepared {
+            types: types.to_vec(),
+            count: super::parameters::count(statement),
+            statement: Box::new(statement.clone()),
+        };
         self.prepared.insert(name, prepared);
         Ok("PREPARE".to_owned())
     }
@@ -44,13 +49,10 @@ impl Session {
         };
         let name = single(name)?;
         let prepared = self.prepared.get(&name).cloned().ok_or_else(|| missing(&name))?;
-        if parameters.len() < prepared.types.len() {
+        let expected = prepared.types.len().max(prepared.count);
+        if parameters.len() != expected {
             let message = format!("wrong number of parameters for prepared statement \"{name}\"");
-            let detail = format!(
-                "Expected {} parameters but got {}.",
-                prepared.types.len(),
-                parameters.len()
-            );
+            let detail = format!("Expected {} parameters but got {}.", expected, parameters.len());
             return Err(PgError::new("42601", message).detail(detail));
         }
         let arguments =

@@ -144,6 +144,12 @@ impl Session {
         if self.failed && !ends_block(&statement.kind) {
             return Err(aborted());
         }
+        if let StatementKind::Sql(sql) = &statement.kind
+            && statement.parameter_count > parameters.len()
+            && !matches!(sql.as_ref(), ast::Statement::Prepare { .. })
+        {
+            return Err(super::parameters::missing(sql, parameters.len()));
+        }
         self.begin_statement(Some(parameters))?;
         match &statement.kind {
             StatementKind::Sql(sql) => self.run_sql(sql).await,

@@ -259,3 +259,128 @@ async fn a_mistake_of_the_user_is_never_an_internal_error() {
         assert_eq!(code(&mut s, sql).await, expected, "{sql}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_that_is_an_instant_is_timestamptz() {
+    use chronos_catalog::SqlType;
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int); INSERT INTO t VALUES (1)").await.unwrap();
+    let t = run(&mut s, "SELECT chronos.last_commit_time()").await.unwrap().remove(0);
+    let micros = run(&mut s, "SELECT (extract(epoch from _system_from) * 1000000)::bigint FROM t")
+        .await
+        .unwrap()
+        .remove(0);
+    run(&mut s, "DELETE FROM t").await.unwrap();
+    let sql = "SELECT a.id FROM t FOR SYSTEM_TIME AS OF $1 a \
+               JOIN t FOR SYSTEM_TIME AS OF $2 b ON a.id = b.id WHERE a.id = $3";
+    let statement = s.parse(sql).unwrap().remove(0);
+    let description = s.describe(&statement, &[]).await.unwrap();
+    let types = [SqlType::Timestamptz, SqlType::Timestamptz, SqlType::Int4];
+    assert_eq!(description.parameters, types);
+    let instant =
+        ScalarValue::TimestampMicrosecond(Some(micros.parse().unwrap()), Some("UTC".into()));
+    let values = vec![instant.clone(), instant, ScalarValue::Int32(Some(1))];
+    assert_eq!(run_with(&mut s, sql, values).await.unwrap(), ["1"]);
+
+    let sql = "SELECT id FROM t FOR SYSTEM_TIME AS OF $1";
+    let statement = s.parse(sql).unwrap().remove(0);
+    let description = s.describe(&statement, &[Some(SqlType::Text)]).await.unwrap();
+    assert_eq!(description.parameters, [SqlType::Text]);
+    let values = vec![ScalarValue::Utf8View(Some(t))];
+    assert_eq!(run_with(&mut s, sql, values).await.unwrap(), ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_raises_the_version_of_a_row_once() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 1)")
+        .await
+        .unwrap();
+    run(&mut s, "BEGIN; UPDATE t SET v = 2; UPDATE t SET v = 3; COMMIT").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT v, _ov FROM t").await.unwrap(), ["3|1"]);
+    run(&mut s, "BEGIN; INSERT INTO t VALUES (2, 0); UPDATE t SET v = 4; COMMIT").await.unwrap();
+    let rows = run(&mut s, "SELECT id, v, _ov FROM t ORDER BY id").await.unwrap();
+    assert_eq!(rows, ["1|4|2", "2|4|0"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_without_a_value_is_42p02() {
+    let world = World::new().await;
+    let mut s = world.session();
+    for sql in ["SELECT $1::int", "SELECT 1 WHERE $1", "CREATE TABLE t AS SELECT $1"] {
+        let error = run(&mut s, sql).await.unwrap_err();
+        assert_eq!((error.code, error.message.as_str()), ("42P02", "there is no parameter $1"));
+    }
+    run(&mut s, "PREPARE p AS SELECT $1::int + $2").await.unwrap();
+    assert_eq!(run(&mut s, "EXECUTE p(1, 2)").await.unwrap(), ["3"]);
+    assert_eq!(code(&mut s, "EXECUTE p(1)").await, "42601");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_the_past_cannot_be_locked() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int); INSERT INTO t VALUES (1)").await.unwrap();
+    let past = "SELECT * FROM t FOR SYSTEM_TIME AS OF now() FOR UPDATE";
+    assert_eq!(code(&mut s, past).await, "25006");
+    let of = "SELECT n.id FROM t n, t AS OF now() o FOR UPDATE OF n";
+    assert_eq!(run(&mut s, of).await.unwrap(), ["1"]);
+    assert_eq!(run(&mut s, "SELECT * FROM t FOR UPDATE").await.unwrap(), ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_result_of_a_cast_has_the_type_it_is_cast_to() {
+    use chronos_catalog::SqlType;
+    let world = World::new().await;
+    let mut s = world.session();
+    for (sql, given, expected) in [
+        ("SELECT $1::numeric(12,2)", SqlType::Numeric(None), SqlType::Numeric(Some((12, 2)))),
+        ("SELECT $1::text", SqlType::Uuid, SqlType::Text),
+        ("SELECT $1::varchar::text", SqlType::Jsonb, SqlType::Text),
+    ] {
+        let statement = s.parse(sql).unwrap().remove(0);
+        let description = s.describe(&statement, &[Some(given)]).await.unwrap();
+        assert_eq!(description.fields.unwrap()[0].ty, expected, "{sql}");
+    }
+    let sql = "CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1); \
+               SELECT x, sum(y) FROM (SELECT id::text x, id::bigint y FROM t) d GROUP BY x";
+    assert_eq!(run(&mut s, sql).await.unwrap(), ["1|1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_keeps_the_instants_in_its_query() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int); INSERT INTO t VALUES (1)").await.unwrap();
+    let first = run(&mut s, "SELECT chronos.last_commit_time()").await.unwrap().remove(0);
+    run(&mut s, "UPDATE t SET id = 2").await.unwrap();
+    let create = format!("CREATE VIEW v AS SELECT o.id, n.id AS now FROM t AS OF '{first}' o, t n");
+    run(&mut s, &create).await.unwrap();
+    let second = run(&mut s, "SELECT chronos.last_commit_time()").await.unwrap().remove(0);
+    run(&mut s, "UPDATE t SET id = 3").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT * FROM v").await.unwrap(), ["1|3"]);
+    let past = format!("SELECT * FROM v FOR SYSTEM_TIME AS OF '{second}'");
+    assert_eq!(run(&mut s, &past).await.unwrap(), ["1|2"]);
+    let text = run(&mut s, "SELECT pg_get_viewdef('v'::regclass)").await.unwrap().remove(0);
+    assert!(text.contains(&format!("AS OF '{first}'")), "{text}");
+    assert_eq!(code(&mut s, "DROP TABLE t").await, "2BP01");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_table_can_be_asked_for_in_every_way() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int); INSERT INTO t VALUES (1)").await.unwrap();
+    for sql in [
+        "TABLE t",
+        "SELECT * FROM ONLY t",
+        "SELECT * FROM t *",
+        "WITH c AS (TABLE t) TABLE c",
+        "(TABLE t) ORDER BY id LIMIT 1",
+        "SELECT * FROM (TABLE public.t) d",
+    ] {
+        assert_eq!(run(&mut s, sql).await.unwrap(), ["1"], "{sql}");
+    }
+}

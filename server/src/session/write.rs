@@ -172,6 +172,7 @@ impl Session {
                 plan: planned.plan.clone(),
                 fields: Arc::clone(&planned.fields),
                 state: planned.state.clone(),
+                instant_parameters: planned.instant_parameters.clone(),
             };
             let batches = self.collect(planned).await?;
             Ok((copy, batches))

@@ -4,6 +4,7 @@
 //! ordinary SQL for the parser and for whoever prints the tree (a view's text), and which
 //! DataFusion refuses by itself: a clause that nobody handles is an error.
 
+use std::fmt;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
@@ -95,6 +96,24 @@ impl TimeClause {
             _ => return Err(malformed(kind)),
         };
         Ok(Some(clause))
+    }
+}
+
+impl fmt::Display for TimeClause {
+    /// As the standard writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TimeClause::AsOf(t) | TimeClause::AsOfRelative(t) => {
+                write!(f, "FOR SYSTEM_TIME AS OF {t}")
+            }
+            TimeClause::Version(n) => write!(f, "FOR VERSION AS OF {n}"),
+            TimeClause::FromTo(a, b) => write!(f, "FOR SYSTEM_TIME FROM {a} TO {b}"),
+            TimeClause::Between(a, b) => write!(f, "FOR SYSTEM_TIME BETWEEN {a} AND {b}"),
+            TimeClause::ContainedIn(a, b) => {
+                write!(f, "FOR SYSTEM_TIME CONTAINED IN ({a}, {b})")
+            }
+            TimeClause::All => write!(f, "FOR SYSTEM_TIME ALL"),
+        }
     }
 }
 
@@ -274,6 +293,37 @@ fn spread<T: VisitMut>(tree: &mut T, clause: TimeClause) -> Result<()> {
 /// Gives every table reference in a query that has no clause this one.
 pub(crate) fn spread_over(query: &mut Query, clause: &TimeClause) -> Result<()> {
     spread(query, clause.clone())
+}
+
+/// A query as a user writes it, the clauses of time travel after the names and aliases of their
+/// tables.
+///
+/// # Errors
+/// 42601 for a clause that no parser made.
+pub fn query_text(query: &Query) -> Result<String> {
+    struct Print;
+    impl VisitorMut for Print {
+        type Break = Box<Error>;
+        fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Box<Error>> {
+            match take_time_clause(factor) {
+                Err(error) => return ControlFlow::Break(Box::new(error)),
+                Ok(None) => {}
+                Ok(Some(clause)) => {
+                    if let TableFactor::Table { version, .. } = factor {
+                        // Printed as it stands.
+                        let text = Expr::Identifier(Ident::new(clause.to_string()));
+                        *version = Some(ast::TableVersion::Function(text));
+                    }
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut query = query.clone();
+    match query.visit(&mut Print) {
+        ControlFlow::Break(error) => Err(*error),
+        ControlFlow::Continue(()) => Ok(query.to_string()),
+    }
 }
 
 struct Spread {

@@ -13,6 +13,7 @@ mod clauses;
 mod dialect;
 mod extensions;
 mod guard;
+mod inheritance;
 mod merge;
 mod source;
 
@@ -27,6 +28,7 @@ use crate::statement::{Statement, StatementKind};
 use dialect::ChronosDialect;
 use source::Source;
 
+pub use attach::query_text;
 pub use merge::MERGE_NOTHING;
 
 pub(crate) use attach::{TimeClause, spread_over, take_time_clause};
@@ -52,7 +54,8 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
     let kind = match extensions::parse(source, tokens)? {
         Some(extension) => StatementKind::Extension(extension),
         None => {
-            let clauses::Extracted { tokens, clauses, whole } = clauses::extract(source, tokens)?;
+            let tokens = inheritance::strip(tokens);
+            let clauses::Extracted { tokens, clauses, whole } = clauses::extract(source, &tokens)?;
             let mut parser = parser(&merge::nothing_spelled_out(tokens));
             let mut statement =
                 parser.parse_statement().map_err(|error| source.parser_error(error))?;

@@ -1,3 +1,5 @@
+use datafusion::sql::sqlparser::ast;
+
 use super::parse;
 use crate::statement::{Extension, StatementKind};
 
@@ -222,4 +224,38 @@ fn marked_statement_prints_and_parses_again() {
 fn nested_calls_parse_in_linear_time() {
     let sql = format!("select {}1{}", "abs(".repeat(200), ")".repeat(200));
     assert!(parse(&sql).is_ok());
+}
+
+#[test]
+fn only_and_the_star_of_inheritance_say_nothing() {
+    for (sql, expected) in [
+        ("SELECT * FROM ONLY t", "SELECT * FROM t"),
+        ("SELECT * FROM ONLY (s.t) x", "SELECT * FROM s.t x"),
+        ("SELECT * FROM s.t * WHERE a * b = 1", "SELECT * FROM s.t WHERE a * b = 1"),
+        ("SELECT * FROM t *", "SELECT * FROM t"),
+        ("TABLE s.t ORDER BY 1", "SELECT * FROM s.t ORDER BY 1"),
+        ("DELETE FROM ONLY t", "DELETE FROM t"),
+        ("SELECT EXTRACT(year FROM a * b) FROM t", "SELECT EXTRACT(YEAR FROM a * b) FROM t"),
+    ] {
+        assert_eq!(printed(sql), expected, "{sql}");
+    }
+}
+
+#[test]
+fn a_query_is_printed_as_a_user_writes_it_and_reads_the_same() {
+    for sql in [
+        "SELECT * FROM t FOR SYSTEM_TIME AS OF '2026-01-01'",
+        "SELECT * FROM s.t AS x FOR SYSTEM_TIME AS OF now() - INTERVAL '1 hour' WHERE x.a = 1",
+        "SELECT * FROM t AS x (a, b) FOR SYSTEM_TIME BETWEEN '2026-01-01' AND now() ORDER BY a",
+        "SELECT * FROM t FOR SYSTEM_TIME ALL JOIN u AS v FOR VERSION AS OF 7 ON t.a = v.a",
+        "SELECT * FROM t FOR SYSTEM_TIME FROM '2026-01-01' TO '2026-01-02', u",
+        "SELECT * FROM t FOR SYSTEM_TIME CONTAINED IN ('2026-01-01', '2026-01-02')",
+    ] {
+        let statement = parse(sql).unwrap().remove(0);
+        let StatementKind::Sql(statement) = statement.kind else { panic!("{sql}") };
+        let ast::Statement::Query(query) = statement.as_ref() else { panic!("{sql}") };
+        let text = crate::query_text(query).unwrap();
+        assert_eq!(text, sql);
+        assert_eq!(printed(&text), statement.to_string());
+    }
 }

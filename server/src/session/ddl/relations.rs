@@ -3,9 +3,10 @@
 use std::ops::ControlFlow;
 
 use chronos_catalog::{NameKind, Object, Oid, Relation};
+use chronos_sql_ext::StatementKind;
 use datafusion::sql::sqlparser::ast::{
     CommentObject, CreateTableOptions, CreateView, Ident, ObjectName, ObjectNamePart, Query,
-    SchemaName, Statement, visit_relations_mut,
+    SchemaName, Statement, visit_relations, visit_relations_mut,
 };
 
 use super::{NameScope, object};
@@ -103,7 +104,7 @@ impl Session {
                 .hint("Drop the view and create it again."));
         }
         let relation = Relation::View {
-            query: query.to_string(),
+            query: chronos_sql_ext::query_text(&query)?,
             columns,
             search_path: self.shared.search_path(),
         };
@@ -217,18 +218,21 @@ fn qualify_one(
 
 /// Whether a view's query reads the relation.
 pub(super) fn view_reads(query: &str, scope: &NameScope, database: &str, wanted: Oid) -> bool {
-    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-    use datafusion::sql::sqlparser::parser::Parser;
-    let Ok(statements) = Parser::parse_sql(&PostgreSqlDialect {}, query) else {
-        // With time travel in it, only its text is left to look at.
+    let Ok(statements) = chronos_sql_ext::parse(query) else {
         return scope.objects.get(wanted, scope.at).is_some_and(|o| query.contains(&o.name));
     };
-    let mut found = false;
-    let _ = datafusion::sql::sqlparser::ast::visit_relations(&statements, |name| {
-        if let Ok(name) = relation(name, database) {
-            found |= scope.lookup().relation(&name).is_some_and(|(oid, _)| oid == wanted);
-        }
-        ControlFlow::<()>::Continue(())
+    let statements = statements.iter().filter_map(|s| match &s.kind {
+        StatementKind::Sql(sql) => Some(sql.as_ref()),
+        StatementKind::Extension(_) => None,
     });
+    let mut found = false;
+    for statement in statements {
+        let _ = visit_relations(statement, |name| {
+            if let Ok(name) = relation(name, database) {
+                found |= scope.lookup().relation(&name).is_some_and(|(oid, _)| oid == wanted);
+            }
+            ControlFlow::<()>::Continue(())
+        });
+    }
     found
 }
