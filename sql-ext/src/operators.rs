@@ -78,6 +78,12 @@ impl ExprPlanner for PostgresOperatorPlanner {
         {
             return Ok(PlannerResult::Planned(numeric::call(operator, expr.left, expr.right)));
         }
+        // Of reals only two make a real.
+        if left == Some(SqlType::Float4) && (numeric(&right) || whole(&right)) {
+            expr.left = typed(expr.left, &SqlType::Float8);
+        } else if right == Some(SqlType::Float4) && (numeric(&left) || whole(&left)) {
+            expr.right = typed(expr.right, &SqlType::Float8);
+        }
         Ok(PlannerResult::Original(expr))
     }
 }
