@@ -60,11 +60,20 @@ impl Checked {
             Operator::Divide => numeric::div(left, right),
             _ => numeric::rem(left, right),
         };
-        result.map_err(|error| match error {
+        let result = result.map_err(|error| match error {
             ArrowError::DivideByZero => division_by_zero(),
             ArrowError::ArithmeticOverflow(_) => out_of_range(&data_type),
-            other => other.into(),
-        })
+            other => datafusion::error::DataFusionError::from(other),
+        })?;
+        // Infinity comes of infinity only.
+        if data_type.is_floating()
+            && has_infinity(&result)
+            && !has_infinity(left.get().0)
+            && !has_infinity(right.get().0)
+        {
+            return Err(Error::postgres("22003", "value out of range: overflow").into());
+        }
+        Ok(result)
     }
 }
 
@@ -80,6 +89,18 @@ fn out_of_range(data_type: &DataType) -> datafusion::error::DataFusionError {
         _ => "value",
     };
     Error::postgres("22003", format!("{name} out of range")).into()
+}
+
+fn has_infinity(array: &dyn Array) -> bool {
+    match array.data_type() {
+        DataType::Float64 => {
+            array.as_primitive::<Float64Type>().iter().flatten().any(f64::is_infinite)
+        }
+        DataType::Float32 => {
+            array.as_primitive::<Float32Type>().iter().flatten().any(f32::is_infinite)
+        }
+        _ => false,
+    }
 }
 
 fn has_zero(array: &dyn Array) -> bool {
@@ -215,7 +236,7 @@ impl TreeNodeRewriter for Replace<'_> {
             return original(left, right);
         };
         let integers = a.is_signed_integer();
-        let floats = a.is_floating() && matches!(op, Operator::Divide | Operator::Modulo);
+        let floats = a.is_floating();
         if a != b || !(integers || floats) {
             return original(left, right);
         }

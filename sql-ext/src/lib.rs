@@ -14,6 +14,7 @@ mod functions;
 pub mod instant;
 mod names;
 mod now;
+mod numeric;
 mod operators;
 mod parser;
 mod relation;
@@ -22,6 +23,7 @@ mod statement;
 pub mod system_tables;
 mod temporal;
 pub mod text;
+mod totals;
 mod types;
 mod window;
 

@@ -218,6 +218,63 @@ pub(crate) fn narrow_integers(expr: &mut Expr) {
     }
 }
 
+/// Makes number literals what PostgreSQL makes of them where DataFusion cannot know: beyond
+/// bigint they are numeric, a cast of a literal to a float is a float of any exponent, and the
+/// integers that an aggregate sums are integers.
+pub(crate) fn settle_numbers(expr: &mut Expr) {
+    let text_of = |expr: &Expr| match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Number(text, _) => Some(text.clone()),
+            _ => None,
+        },
+        _ => None,
+    };
+    match expr {
+        Expr::Value(_) => {
+            let Some(text) = text_of(expr) else { return };
+            if text.parse::<i64>().is_err() && text.parse::<u64>().is_ok() {
+                let precision = text.trim_start_matches('0').len() as u64;
+                *expr = Expr::Cast {
+                    kind: ast::CastKind::Cast,
+                    expr: Box::new(Expr::value(Value::SingleQuotedString(text))),
+                    data_type: DataType::Numeric(ast::ExactNumberInfo::Precision(precision)),
+                    array: false,
+                    format: None,
+                };
+            }
+        }
+        // The smallest bigint is written with a minus before what is none by itself.
+        Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr: inner } => {
+            if let Expr::Cast { expr: literal, .. } = inner.as_ref()
+                && let Expr::Value(value) = literal.as_ref()
+                && matches!(&value.value, Value::SingleQuotedString(t) if t == "9223372036854775808")
+            {
+                **inner = Expr::value(Value::Number("9223372036854775808".into(), false));
+            }
+        }
+        Expr::Cast { expr: inner, data_type, .. } => {
+            if matches!(
+                crate::types::sql_type(data_type),
+                Ok(chronos_catalog::SqlType::Float4 | chronos_catalog::SqlType::Float8)
+            ) && let Some(text) = text_of(inner)
+            {
+                **inner = Expr::value(Value::SingleQuotedString(text));
+            }
+        }
+        Expr::Function(function) => {
+            let sums = last_part(&function.name).is_some_and(|n| n == "sum" || n == "avg");
+            if let (true, ast::FunctionArguments::List(list)) = (sums, &mut function.args) {
+                for arg in &mut list.args {
+                    if let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(arg)) = arg {
+                        narrow_integers(arg);
+                    }
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

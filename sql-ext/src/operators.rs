@@ -1,12 +1,16 @@
 //! Operators as PostgreSQL plans them: what a literal without a type means beside them.
 
+use std::sync::Arc;
+
 use chronos_catalog::SqlType;
 use chronos_catalog::schema::NUMERIC_PRECISION_MAX;
 use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use crate::casts::{is_unknown, sql_type, typed, wants_type};
+use crate::numeric::{self, NumericOperator};
 
 /// The numeric type that holds exactly the digits of a text; `None` for what is no plain number.
 pub(crate) fn literal_numeric(text: &str) -> Option<SqlType> {
@@ -49,8 +53,50 @@ impl ExprPlanner for PostgresOperatorPlanner {
                 }
             }
         }
+        let Some(operator) = numeric_operator(&expr.op) else {
+            return Ok(PlannerResult::Original(expr));
+        };
+        let (left, right) = (sql_type(&expr.left, schema), sql_type(&expr.right, schema));
+        let numeric = |ty: &Option<SqlType>| matches!(ty, Some(SqlType::Numeric(_)));
+        let whole = |ty: &Option<SqlType>| {
+            matches!(ty, Some(SqlType::Int2 | SqlType::Int4 | SqlType::Int8))
+        };
+        // A parameter beside a numeric is one.
+        for (side, ty) in [(&mut expr.left, &right), (&mut expr.right, &left)] {
+            if let Expr::Placeholder(placeholder) = side
+                && placeholder.field.is_none()
+                && numeric(ty)
+            {
+                placeholder.field = Some(Arc::new(SqlType::Numeric(None).field("", true)));
+            }
+        }
+        let open = |e: &Expr| matches!(e, Expr::Placeholder(p) if p.field.is_some());
+        let fits = |e: &Expr, ty: &Option<SqlType>| numeric(ty) || whole(ty) || open(e);
+        if (numeric(&left) || numeric(&right))
+            && fits(&expr.left, &left)
+            && fits(&expr.right, &right)
+        {
+            return Ok(PlannerResult::Planned(numeric::call(operator, expr.left, expr.right)));
+        }
+        // Of reals only two make a real.
+        if left == Some(SqlType::Float4) && (numeric(&right) || whole(&right)) {
+            expr.left = typed(expr.left, &SqlType::Float8);
+        } else if right == Some(SqlType::Float4) && (numeric(&left) || whole(&left)) {
+            expr.right = typed(expr.right, &SqlType::Float8);
+        }
         Ok(PlannerResult::Original(expr))
     }
+}
+
+fn numeric_operator(op: &BinaryOperator) -> Option<NumericOperator> {
+    Some(match op {
+        BinaryOperator::Plus => NumericOperator::Add,
+        BinaryOperator::Minus => NumericOperator::Subtract,
+        BinaryOperator::Multiply => NumericOperator::Multiply,
+        BinaryOperator::Divide => NumericOperator::Divide,
+        BinaryOperator::Modulo => NumericOperator::Modulo,
+        _ => return None,
+    })
 }
 
 /// The type of a string literal beside an operand of that type; `None` leaves it text.

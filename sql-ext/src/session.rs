@@ -11,6 +11,7 @@ use crate::now;
 use crate::operators::PostgresOperatorPlanner;
 use crate::relation::TemporalRelationPlanner;
 use crate::temporal::TemporalCatalog;
+use crate::totals;
 use crate::types::PostgresTypePlanner;
 use crate::window::{WindowFunction, WindowRule};
 
@@ -31,6 +32,7 @@ pub fn configure(
     functions.push(Arc::new(ScalarUDF::new_from_impl(WindowFunction::new())));
     functions.extend(now::functions(&catalog));
     crate::functions::install(&mut builder);
+    builder.aggregate_functions().get_or_insert_default().extend(totals::functions());
     let planners = builder.expr_planners().get_or_insert_default();
     planners.insert(0, Arc::new(PostgresOperatorPlanner));
     let analyzer = builder.analyzer().get_or_insert_default();

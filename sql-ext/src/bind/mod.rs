@@ -347,6 +347,11 @@ impl VisitorMut for Binder<'_> {
         flow(self.bind_factor(factor))
     }
 
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> Flow {
+        crate::names::settle_numbers(expr);
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> Flow {
         zone_as_function(expr);
         interval_as_cast(expr);

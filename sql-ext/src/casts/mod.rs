@@ -17,6 +17,7 @@ pub use convert::{Mode, convert};
 pub(crate) use literals::{
     UnknownLiteralRule, is_unknown, sql_type, type_literals, typed, wants_type,
 };
+pub(crate) use numbers::rescale;
 pub(crate) use rule::{PostgresCastRule, rewrite};
 
 use chronos_catalog::SqlType;
@@ -68,3 +69,6 @@ pub(crate) fn is_number(ty: &SqlType) -> bool {
             | SqlType::Numeric(_)
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef};
 use chronos_catalog::SqlType;
 use chronos_catalog::schema::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX};
 use datafusion::common::config::ConfigOptions;
@@ -74,9 +74,33 @@ pub(crate) fn rewrite(
                     Expr::Cast(Cast { expr: Box::new(call), field })
                 }))
             }
+            Some((from, _, to)) if !field.name().is_empty() => {
+                keep(*inner, field, (from, to), schema, settings)
+            }
             _ => Ok(Transformed::no(Expr::Cast(Cast { expr: inner, field }))),
         }
     })
+}
+
+/// A written cast that stays DataFusion's. Planned by its field, it would be nullable when
+/// executed whatever is cast, against the plan's schema; so it is planned by its type alone, or,
+/// where metadata has to change, as a function after all.
+fn keep(
+    inner: Expr,
+    field: FieldRef,
+    (from, to): (SqlType, SqlType),
+    schema: &DFSchema,
+    settings: &TextSettings,
+) -> Result<Transformed<Expr>> {
+    let (_, source) = inner.to_field(schema)?;
+    if source.metadata().is_empty() && field.metadata().is_empty() {
+        let data_type = field.data_type().clone();
+        return Ok(Transformed::yes(Expr::Cast(Cast::new(Box::new(inner), data_type))));
+    }
+    if exists(&from, &to) && to.arrow() == *field.data_type() {
+        return Ok(Transformed::yes(CastFunction::call(inner, from, to, settings)));
+    }
+    Ok(Transformed::no(Expr::Cast(Cast { expr: Box::new(inner), field })))
 }
 
 /// Whether DataFusion's cast would answer anything else.
