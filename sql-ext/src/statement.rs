@@ -64,21 +64,21 @@ pub enum Extension {
         /// The modes.
         modes: TransactionModes,
     },
-    /// `RESTORE TABLE t TO TIMESTAMP <instant> [AS name]`
-    RestoreTable {
-        /// The table.
-        table: ast::ObjectName,
-        /// The instant.
-        instant: ast::Expr,
-        /// The name of the copy; `None` restores in place.
-        name: Option<ast::ObjectName>,
-    },
-    /// `UNDROP TABLE t [AS OF <instant>]`
+    /// `RESTORE TABLE …` or `RESTORE ROW …`
+    Restore(Box<Restore>),
+    /// `UNDROP TABLE t [AS OF <instant>] [AS name]`
     UndropTable {
         /// The table.
         table: ast::ObjectName,
         /// An instant at which it was there; `None` is its last drop.
         instant: Option<ast::Expr>,
+        /// The name that it comes back under; `None` for its own.
+        name: Option<ast::ObjectName>,
+    },
+    /// `REVERT TRANSACTION n`
+    Revert {
+        /// The number of the commit.
+        transaction: ast::Expr,
     },
     /// `ERASE FROM t WHERE …`
     Erase {
@@ -99,6 +99,31 @@ pub enum Extension {
         /// Its name, as in the error message.
         what: String,
     },
+}
+
+/// `RESTORE TABLE t TO <moment> [AS name] [DRY RUN]` or
+/// `RESTORE ROW t WHERE … TO <moment> [DRY RUN]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Restore {
+    /// The table.
+    pub table: ast::ObjectName,
+    /// The rows of RESTORE ROW; `None` for the whole table.
+    pub selection: Option<ast::Expr>,
+    /// Where to go back to.
+    pub to: Moment,
+    /// The name of a copy; `None` restores in place.
+    pub name: Option<ast::ObjectName>,
+    /// Only tells what it would do.
+    pub dry_run: bool,
+}
+
+/// A point of a table's history.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Moment {
+    /// `SYSTEM TIME <instant>` or `TIMESTAMP <instant>`
+    Instant(ast::Expr),
+    /// `VERSION n`: the table's commit number.
+    Version(ast::Expr),
 }
 
 /// The modes of a transaction.

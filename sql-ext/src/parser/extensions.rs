@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use super::source::Source;
 use super::{begins, expect_end, is_word, parser};
 use crate::error::Result;
-use crate::statement::{Extension, TransactionModes};
+use crate::statement::{Extension, Moment, Restore, TransactionModes};
 
 /// The statement of ours that the tokens are, if they are one.
 pub(super) fn parse(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Option<Extension>> {
@@ -27,25 +27,26 @@ pub(super) fn parse(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Opt
             Some(extension) => extension,
             None => return Ok(None),
         }
-    } else if is(&["RESTORE", "TABLE"]) {
+    } else if is(&["RESTORE", "TABLE"]) || is(&["RESTORE", "ROW"]) {
+        Extension::Restore(Box::new(restore(&mut cursor, is(&["RESTORE", "ROW"]))?))
+    } else if is(&["REVERT", "TRANSACTION"]) {
         cursor.skip(2);
-        let table = cursor.name()?;
-        cursor.expect("TO")?;
-        // `TO TIMESTAMP '…'` is the type's literal as well as the word.
-        cursor.skip_timestamp();
-        let instant = cursor.expr()?;
-        let name = if cursor.word("AS") { Some(cursor.name()?) } else { None };
-        Extension::RestoreTable { table, instant, name }
+        Extension::Revert { transaction: cursor.expr()? }
     } else if is(&["UNDROP", "TABLE"]) {
         cursor.skip(2);
         let table = cursor.name()?;
-        let instant = if cursor.word("AS") {
-            cursor.expect("OF")?;
-            Some(cursor.expr()?)
-        } else {
-            None
-        };
-        Extension::UndropTable { table, instant }
+        let (mut instant, mut name) = (None, None);
+        if cursor.word("AS") {
+            if cursor.word("OF") {
+                instant = Some(cursor.expr()?);
+                if cursor.word("AS") {
+                    name = Some(cursor.name()?);
+                }
+            } else {
+                name = Some(cursor.name()?);
+            }
+        }
+        Extension::UndropTable { table, instant, name }
     } else if is(&["ERASE", "FROM"]) {
         cursor.skip(2);
         let table = cursor.name()?;
@@ -89,6 +90,35 @@ fn refused(tokens: &[TokenWithSpan]) -> Option<&'static str> {
     REFUSED
         .into_iter()
         .find(|name| name.split(' ').enumerate().all(|(i, word)| is_word(tokens.get(i), word)))
+}
+
+fn restore(cursor: &mut Cursor<'_, '_>, row: bool) -> Result<Restore> {
+    cursor.skip(2);
+    let table = cursor.name()?;
+    let selection = if row {
+        cursor.expect("WHERE")?;
+        Some(cursor.expr()?)
+    } else {
+        None
+    };
+    cursor.expect("TO")?;
+    let to = if cursor.word("VERSION") {
+        Moment::Version(cursor.expr()?)
+    } else {
+        if cursor.word("SYSTEM") {
+            cursor.expect("TIME")?;
+        } else if !cursor.word("SYSTEM_TIME") {
+            // `TO TIMESTAMP '…'` is the type's literal as well as the word.
+            cursor.skip_timestamp();
+        }
+        Moment::Instant(cursor.expr()?)
+    };
+    let name = if !row && cursor.word("AS") { Some(cursor.name()?) } else { None };
+    let dry_run = cursor.word("DRY");
+    if dry_run {
+        cursor.expect("RUN")?;
+    }
+    Ok(Restore { table, selection, to, name, dry_run })
 }
 
 fn vacuum(cursor: &mut Cursor<'_, '_>) -> Result<Extension> {
