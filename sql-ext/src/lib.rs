@@ -32,7 +32,8 @@ pub use names::{output_name, output_names};
 pub use parser::MERGE_NOTHING;
 pub use session::configure;
 pub use statement::{
-    Extension, Moment, Restore, Statement, StatementKind, TransactionModes, parse,
+    Extension, Moment, RelationChange, RelationKind, Restore, Statement, StatementKind,
+    TransactionModes, parse,
 };
 pub use temporal::{HIDDEN_COLUMNS, Resolved, TemporalCatalog, TemporalInfo, is_hidden};
 pub use types::{is_serial, sql_type};

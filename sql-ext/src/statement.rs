@@ -75,6 +75,17 @@ pub enum Extension {
         /// The name that it comes back under; `None` for its own.
         name: Option<ast::ObjectName>,
     },
+    /// `ALTER VIEW v RENAME TO w`, `ALTER TABLE t SET SCHEMA s` and their like.
+    AlterRelation {
+        /// What the statement says that it is.
+        kind: RelationKind,
+        /// `IF EXISTS`
+        if_exists: bool,
+        /// Its name.
+        name: ast::ObjectName,
+        /// What becomes of it.
+        change: RelationChange,
+    },
     /// `REVERT TRANSACTION n`
     Revert {
         /// The number of the commit.
@@ -99,6 +110,41 @@ pub enum Extension {
         /// Its name, as in the error message.
         what: String,
     },
+}
+
+/// What ALTER says that a relation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelationKind {
+    /// ALTER TABLE
+    Table,
+    /// ALTER VIEW
+    View,
+    /// ALTER SEQUENCE
+    Sequence,
+    /// ALTER INDEX
+    Index,
+}
+
+impl std::fmt::Display for RelationKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            RelationKind::Table => "TABLE",
+            RelationKind::View => "VIEW",
+            RelationKind::Sequence => "SEQUENCE",
+            RelationKind::Index => "INDEX",
+        })
+    }
+}
+
+/// What becomes of a relation as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RelationChange {
+    /// `RENAME TO`
+    Rename(ast::Ident),
+    /// `SET SCHEMA`
+    Schema(ast::Ident),
+    /// `OWNER TO`
+    Owner(ast::Ident),
 }
 
 /// `RESTORE TABLE t TO <moment> [AS name] [DRY RUN]` or

@@ -665,12 +665,10 @@ impl Transaction {
                     let place = before.columns.iter().position(|c| c.id == column.id);
                     columns.push(match place {
                         Some(place) => cast(rows.column(place), &ty)?,
-                        None if column.missing.is_some() || column.not_null => {
-                            return Err(Error::Unsupported(
-                                "ADD COLUMN with a default or NOT NULL to a table that the same \
-                                 transaction wrote to"
-                                    .to_owned(),
-                            ));
+                        None if column.missing.is_some() => {
+                            let value = chronos_storage::missing_value(column)?;
+                            let rows = value.to_array_of_size(n);
+                            rows.map_err(|error| Error::Shape { table, reason: error.to_string() })?
                         }
                         None => new_null_array(&ty, n),
                     });

@@ -287,7 +287,10 @@ impl Session {
             Extension::Vacuum { .. } => "VACUUM".to_owned(),
             Extension::Analyze { .. } => "ANALYZE".to_owned(),
             Extension::Reorganize { tag, .. } => (*tag).to_owned(),
-            Extension::Restore(_) | Extension::UndropTable { .. } | Extension::Revert { .. } => {
+            Extension::Restore(_)
+            | Extension::UndropTable { .. }
+            | Extension::Revert { .. }
+            | Extension::AlterRelation { .. } => {
                 return self.run_history(extension).await;
             }
             Extension::Erase { .. } => return Err(PgError::unsupported("ERASE")),

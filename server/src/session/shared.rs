@@ -122,6 +122,9 @@ impl Shared {
         let transaction =
             guard.as_ref().ok_or_else(|| PgError::internal("planning without a transaction"))?;
         Ok(match time {
+            Some(time) if self.settings.read().known("chronos.as_of_schema") == "current" => {
+                transaction.table_in_present_shape(oid, time)?
+            }
             Some(time) => transaction.table(oid, time)?,
             None => transaction.current_table(oid)?,
         })
@@ -152,8 +155,9 @@ impl SessionCatalog {
         }
         let time = time.or_else(|| shared.as_of().map(SystemTime::AsOf));
         let (objects, now) = shared.objects()?;
+        let present = shared.settings.read().known("chronos.as_of_schema") == "current";
         let at = match time {
-            Some(SystemTime::AsOf(t)) => t,
+            Some(SystemTime::AsOf(t)) if !present => t,
             _ => now,
         };
         let name = RelationName {

@@ -446,3 +446,104 @@ async fn an_undropped_table_has_its_rows_and_its_gap() {
     run(&mut s, "UNDROP TABLE t AS old").await.unwrap();
     assert_eq!(run(&mut s, "SELECT v FROM old ORDER BY id").await.unwrap(), ["a", "b"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_past_keeps_names_and_columns_and_views_go_along() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int PRIMARY KEY, a int, CHECK (a > 0))").await.unwrap();
+    run(&mut s, "CREATE VIEW v AS SELECT t.id, t.a + 1 AS b, a FROM t").await.unwrap();
+    let before = at(&mut s, "INSERT INTO t VALUES (1, 5)").await;
+    run(&mut s, "ALTER TABLE t RENAME COLUMN a TO c").await.unwrap();
+    run(&mut s, "ALTER TABLE t RENAME TO u").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT c FROM u").await.unwrap(), ["5"]);
+    assert_eq!(run(&mut s, "SELECT * FROM v").await.unwrap(), ["1|6|5"]);
+    assert_eq!(code(&mut s, "SELECT * FROM t").await, "42P01");
+    assert_eq!(code(&mut s, "INSERT INTO u VALUES (2, 0)").await, "23514");
+    let past = format!("SELECT a FROM t AS OF '{before}'");
+    assert_eq!(run(&mut s, &past).await.unwrap(), ["5"]);
+    let past = format!("SELECT * FROM v AS OF '{before}'");
+    assert_eq!(run(&mut s, &past).await.unwrap(), ["1|6|5"]);
+    assert_eq!(code(&mut s, &format!("SELECT c FROM t AS OF '{before}'")).await, "42703");
+    run(&mut s, "SET chronos.as_of_schema = current").await.unwrap();
+    let present = format!("SELECT c FROM u AS OF '{before}'");
+    assert_eq!(run(&mut s, &present).await.unwrap(), ["5"]);
+    run(&mut s, "RESET chronos.as_of_schema; CREATE SCHEMA x").await.unwrap();
+    run(&mut s, "ALTER TABLE u SET SCHEMA x; ALTER VIEW v RENAME TO w").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT b FROM w").await.unwrap(), ["6"]);
+    assert_eq!(run(&mut s, "SELECT id FROM x.u").await.unwrap(), ["1"]);
+    assert_eq!(code(&mut s, "ALTER SCHEMA x RENAME TO y").await, "0A000");
+    run(&mut s, "DROP VIEW w; ALTER SCHEMA x RENAME TO y").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT id FROM y.u").await.unwrap(), ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_added_to_tables_with_rows_in_memory_and_in_files() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+        .await
+        .unwrap();
+    s.shared.engine.flush_all().await.unwrap();
+    run(&mut s, "INSERT INTO t VALUES (3, 'b')").await.unwrap();
+    assert_eq!(code(&mut s, "ALTER TABLE t ADD UNIQUE (v)").await, "23505");
+    assert_eq!(code(&mut s, "CREATE UNIQUE INDEX i ON t (v)").await, "23505");
+    run(&mut s, "ALTER TABLE t ADD PRIMARY KEY (id)").await.unwrap();
+    assert_eq!(code(&mut s, "INSERT INTO t VALUES (1, 'x')").await, "23505");
+    assert_eq!(code(&mut s, "INSERT INTO t VALUES (3, 'x')").await, "23505");
+    assert_eq!(code(&mut s, "INSERT INTO t VALUES (NULL, 'x')").await, "23502");
+    assert_eq!(run(&mut s, "SELECT v FROM t WHERE id = 1").await.unwrap(), ["a"]);
+    run(&mut s, "UPDATE t SET v = 'c' WHERE id = 3; CREATE UNIQUE INDEX i ON t (v)").await.unwrap();
+    assert_eq!(code(&mut s, "INSERT INTO t VALUES (4, 'a')").await, "23505");
+    run(&mut s, "ALTER INDEX i RENAME TO j; ALTER TABLE t DROP CONSTRAINT j").await.unwrap();
+    run(&mut s, "INSERT INTO t VALUES (4, 'a')").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_takes_another_type_and_the_past_keeps_the_old_one() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int PRIMARY KEY, v text)").await.unwrap();
+    let before = at(&mut s, "INSERT INTO t VALUES (1, '10'), (2, '20')").await;
+    run(&mut s, "ALTER TABLE t ALTER COLUMN v TYPE int USING v::int + 1").await.unwrap();
+    assert_eq!(
+        run(&mut s, "SELECT id, v * 2, _ov FROM t ORDER BY id").await.unwrap(),
+        ["1|22|1", "2|42|1"]
+    );
+    let past = format!("SELECT v || 'x' FROM t AS OF '{before}' ORDER BY id");
+    assert_eq!(run(&mut s, &past).await.unwrap(), ["10x", "20x"]);
+    assert_eq!(code(&mut s, "INSERT INTO t VALUES (2, 1)").await, "23505");
+    run(&mut s, "BEGIN; INSERT INTO t VALUES (3, 3); ALTER TABLE t ADD COLUMN w int NOT NULL DEFAULT 9; COMMIT").await.unwrap();
+    assert_eq!(
+        run(&mut s, "SELECT id, w FROM t ORDER BY id").await.unwrap(),
+        ["1|9", "2|9", "3|9"]
+    );
+    assert_eq!(code(&mut s, "ALTER TABLE t ALTER COLUMN v TYPE int USING v / 0").await, "22012");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_owners_and_grants_are_kept() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int); CREATE ROLE ann LOGIN; CREATE ROLE staff").await.unwrap();
+    run(
+        &mut s,
+        "GRANT staff TO ann; GRANT SELECT, INSERT ON t TO ann; GRANT ALL ON SCHEMA public TO staff",
+    )
+    .await
+    .unwrap();
+    let sql =
+        "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname IN ('ann', 'staff') ORDER BY 1";
+    assert_eq!(run(&mut s, sql).await.unwrap(), ["ann|true", "staff|false"]);
+    let sql = "SELECT has_table_privilege('ann', 't', 'SELECT'), has_table_privilege('ann', 't', 'DELETE')";
+    assert_eq!(run(&mut s, sql).await.unwrap(), ["true|false"]);
+    assert_eq!(code(&mut s, "DROP ROLE ann").await, "2BP01");
+    run(&mut s, "REVOKE ALL ON t FROM ann; ALTER TABLE t OWNER TO staff; DROP ROLE ann")
+        .await
+        .unwrap();
+    let sql = "SELECT tableowner FROM pg_tables WHERE tablename = 't'";
+    assert_eq!(run(&mut s, sql).await.unwrap(), ["staff"]);
+    assert_eq!(code(&mut s, "CREATE ROLE staff").await, "42710");
+    assert_eq!(code(&mut s, "GRANT SELECT ON t TO nobody").await, "42704");
+    assert_eq!(code(&mut s, "CREATE ROLE p PASSWORD 'x'").await, "0A000");
+}

@@ -193,6 +193,8 @@ fn statements_of_ours_parse() {
         ("restore row t where id = 1 to version 3 dry run", "Restore"),
         ("undrop table t as u", "UndropTable"),
         ("revert transaction 7", "Revert"),
+        ("alter view if exists v rename to w", "AlterRelation { kind: View, if_exists: true"),
+        ("alter table t set schema s", "AlterRelation { kind: Table"),
         ("undrop table t", "UndropTable"),
         ("erase from t where id = 5", "Erase"),
         ("delete history from t before system_time now() - interval '1 year'", "DeleteHistory"),

@@ -69,6 +69,7 @@ impl Session {
             Extension::Restore(restore) if restore.selection.is_some() => "RESTORE ROW",
             Extension::Restore(_) => "RESTORE TABLE",
             Extension::UndropTable { .. } => "UNDROP TABLE",
+            Extension::AlterRelation { .. } => "ALTER",
             _ => "REVERT TRANSACTION",
         };
         self.check_write_allowed(what)?;
@@ -78,6 +79,10 @@ impl Session {
                 self.undrop(table, instant.as_ref(), name.as_ref()).await
             }
             Extension::Revert { transaction } => self.revert(transaction).await,
+            Extension::AlterRelation { kind, if_exists, name, change } => {
+                let tag = self.alter_relation(*kind, *if_exists, name, change).await?;
+                Ok(Response::Complete(tag))
+            }
             _ => Err(PgError::internal("not a statement about history")),
         }
     }
