@@ -9,6 +9,7 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
+use crate::commits::CommitRow;
 use crate::ids::{Oid, SegmentId};
 use crate::manifest::{RowEndsMeta, SegmentMeta};
 use crate::schema::Object;
@@ -82,6 +83,9 @@ pub struct TableWrite {
     pub rows: Bytes,
     /// How many rows that is.
     pub row_count: u32,
+    /// How many of the new versions, in segments too, follow a version that ends here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub updated: u64,
     /// Segments that a large transaction wrote before it committed. Their rows' `_system_from`
     /// is this commit's instant; the files do not hold it.
     #[serde(default)]
@@ -89,6 +93,11 @@ pub struct TableWrite {
     /// The versions that end here.
     #[serde(default)]
     pub ends: Vec<RowEnds>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// Positions of one segment whose versions end.
@@ -151,6 +160,8 @@ pub struct Outcome {
     pub ts: Option<CommitTs>,
     /// Where the rows of each [`TableWrite`] were placed, in the same order.
     pub placements: Vec<Placement>,
+    /// The rows that the commit leaves in the log of commits, and their place.
+    pub logged: Option<(Placement, Vec<CommitRow>)>,
 }
 
 /// Where the rows of one [`TableWrite`] stand.

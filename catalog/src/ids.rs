@@ -18,6 +18,10 @@ impl Oid {
     pub const PG_CATALOG: Oid = Oid(11);
     /// The schema `public`.
     pub const PUBLIC: Oid = Oid(2200);
+    /// The schema `chronos`.
+    pub const CHRONOS: Oid = Oid(15000);
+    /// The log of commits.
+    pub const COMMITS: Oid = Oid(15010);
     /// The bootstrap superuser role.
     pub const SUPERUSER: Oid = Oid(10);
 }

@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod command;
+pub mod commits;
 pub mod error;
 pub mod format;
 pub mod ids;
@@ -21,6 +22,7 @@ pub use clock::{Clock, HybridClock, OsRandom, Rng, SeededRandom, SystemClock};
 pub use command::{
     Command, Commit, CommitMeta, Maintenance, ObjectChange, Outcome, Placement, RowEnds, TableWrite,
 };
+pub use commits::{COMMITS_TABLE, CommitRow, commits_object};
 pub use error::{Error, Result};
 pub use ids::{ColumnId, Oid, RowRef, SegmentId};
 pub use manifest::{Manifest, ObjectMeta, RowEndsMeta, SegmentMeta};

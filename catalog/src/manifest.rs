@@ -104,6 +104,9 @@ pub struct Manifest {
     pub rows_written: u64,
     /// Row versions ended.
     pub rows_ended: u64,
+    /// Row versions written that followed one that ended in the same commit.
+    #[serde(default)]
+    pub rows_updated: u64,
     /// The last commit that wrote to it.
     pub last_commit: CommitTs,
 }

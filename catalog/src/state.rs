@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, Commit, Maintenance, ObjectChange, Outcome, Placement};
+use crate::commits::{CommitRow, commits_object};
 use crate::error::{Error, Result};
 use crate::ids::{Oid, SegmentId};
 use crate::manifest::Manifest;
@@ -35,7 +36,7 @@ impl Default for State {
         State {
             last_commit: CommitTs::ZERO,
             objects: Arc::new(Objects::bootstrap()),
-            manifests: BTreeMap::new(),
+            manifests: BTreeMap::from([(Oid::COMMITS, Manifest::default())]),
             next_oid: Oid::FIRST_USER.0,
             next_segment: 1,
             sequences: BTreeMap::new(),
@@ -98,6 +99,7 @@ impl Objects {
             relation: Relation::Schema,
         };
         objects.put(Oid::PUBLIC, schema("public"), CommitTs::ZERO);
+        objects.put(Oid::COMMITS, commits_object(), CommitTs::ZERO);
         objects.put(
             Oid::SUPERUSER,
             Object {
@@ -216,29 +218,15 @@ impl State {
             self.apply_change(change, commit.ts);
         }
         let mut placements = Vec::with_capacity(commit.writes.len());
+        let mut logged = Vec::with_capacity(commit.writes.len().max(1));
         for write in &commit.writes {
             let manifest =
                 self.manifests.get_mut(&write.table).ok_or(Error::NoSuchObject(write.table))?;
             let commit_number = manifest.commit_number;
             manifest.commit_number += 1;
             manifest.last_commit = commit.ts;
-            // Positions are 32 bits wide.
-            if manifest.open.is_some_and(|(_, rows)| rows.checked_add(write.row_count).is_none()) {
-                Self::seal(manifest);
-            }
-            let (segment, first_position) = match manifest.open {
-                Some(open) => open,
-                None if write.row_count > 0 => {
-                    let segment = SegmentId(self.next_segment);
-                    self.next_segment += 1;
-                    (segment, 0)
-                }
-                // Nothing is placed; the identifier stands for no row.
-                None => (SegmentId::LOCAL, 0),
-            };
-            if write.row_count > 0 {
-                manifest.open = Some((segment, first_position + write.row_count));
-            }
+            let (segment, first_position) =
+                Self::place(manifest, &mut self.next_segment, write.row_count);
             for meta in &write.segments {
                 let mut meta = meta.clone();
                 meta.from_min = commit.ts;
@@ -248,7 +236,9 @@ impl State {
                 manifest.segments.insert(meta.id, Arc::new(meta));
             }
             manifest.rows_written += u64::from(write.row_count);
-            manifest.rows_ended += write.ends.iter().map(|e| e.positions.len()).sum::<u64>();
+            let ended = write.ends.iter().map(|e| e.positions.len()).sum::<u64>();
+            manifest.rows_ended += ended;
+            manifest.rows_updated += write.updated;
             placements.push(Placement {
                 table: write.table,
                 commit_number,
@@ -256,8 +246,75 @@ impl State {
                 first_position,
                 row_count: write.row_count,
             });
+            let written = u64::from(write.row_count)
+                + write.segments.iter().map(|s| u64::from(s.rows)).sum::<u64>();
+            logged.push(CommitRow {
+                table: Some(write.table),
+                table_name: self.qualified_name(write.table),
+                table_version: Some(commit_number),
+                inserted: written.saturating_sub(write.updated),
+                updated: write.updated,
+                deleted: ended.saturating_sub(write.updated),
+                definitions: 0,
+            });
         }
-        Ok(Outcome { ts: Some(commit.ts), placements })
+        let logged = self.log_commit(commit, logged);
+        Ok(Outcome { ts: Some(commit.ts), placements, logged })
+    }
+
+    /// The schema and name of a table as they are now, or were last.
+    fn qualified_name(&self, table: Oid) -> Option<(String, String)> {
+        let object = &self.objects.history(table).last()?.object;
+        let schema = object
+            .namespace
+            .and_then(|oid| self.objects.history(oid).last())
+            .map_or_else(String::new, |v| v.object.name.clone());
+        Some((schema, object.name.clone()))
+    }
+
+    /// Gives the rows that a commit leaves in the log of commits their place.
+    fn log_commit(
+        &mut self,
+        commit: &Commit,
+        mut rows: Vec<CommitRow>,
+    ) -> Option<(Placement, Vec<CommitRow>)> {
+        if rows.is_empty() {
+            rows.push(CommitRow::default());
+        }
+        if let Some(first) = rows.first_mut() {
+            first.definitions = commit.changes.len() as u64;
+        }
+        let manifest = self.manifests.get_mut(&Oid::COMMITS)?;
+        let commit_number = manifest.commit_number;
+        manifest.commit_number += 1;
+        manifest.last_commit = commit.ts;
+        let row_count = rows.len() as u32;
+        manifest.rows_written += u64::from(row_count);
+        let (segment, first_position) = Self::place(manifest, &mut self.next_segment, row_count);
+        let table = Oid::COMMITS;
+        Some((Placement { table, commit_number, segment, first_position, row_count }, rows))
+    }
+
+    /// Where so many new rows of a table go.
+    fn place(manifest: &mut Manifest, next_segment: &mut u64, rows: u32) -> (SegmentId, u32) {
+        // Positions are 32 bits wide.
+        if manifest.open.is_some_and(|(_, open)| open.checked_add(rows).is_none()) {
+            Self::seal(manifest);
+        }
+        let (segment, first) = match manifest.open {
+            Some(open) => open,
+            None if rows > 0 => {
+                let segment = SegmentId(*next_segment);
+                *next_segment += 1;
+                (segment, 0)
+            }
+            // Nothing is placed; the identifier stands for no row.
+            None => (SegmentId::LOCAL, 0),
+        };
+        if rows > 0 {
+            manifest.open = Some((segment, first + rows));
+        }
+        (segment, first)
     }
 
     fn apply_change(&mut self, change: &ObjectChange, ts: CommitTs) {

@@ -65,21 +65,32 @@ pub enum Extension {
         /// The modes.
         modes: TransactionModes,
     },
-    /// `RESTORE TABLE t TO TIMESTAMP <instant> [AS name]`
-    RestoreTable {
-        /// The table.
-        table: ast::ObjectName,
-        /// The instant.
-        instant: ast::Expr,
-        /// The name of the copy; `None` restores in place.
-        name: Option<ast::ObjectName>,
-    },
-    /// `UNDROP TABLE t [AS OF <instant>]`
+    /// `RESTORE TABLE …` or `RESTORE ROW …`
+    Restore(Box<Restore>),
+    /// `UNDROP TABLE t [AS OF <instant>] [AS name]`
     UndropTable {
         /// The table.
         table: ast::ObjectName,
         /// An instant at which it was there; `None` is its last drop.
         instant: Option<ast::Expr>,
+        /// The name that it comes back under; `None` for its own.
+        name: Option<ast::ObjectName>,
+    },
+    /// `ALTER VIEW v RENAME TO w`, `ALTER TABLE t SET SCHEMA s` and their like.
+    AlterRelation {
+        /// What the statement says that it is.
+        kind: RelationKind,
+        /// `IF EXISTS`
+        if_exists: bool,
+        /// Its name.
+        name: ast::ObjectName,
+        /// What becomes of it.
+        change: RelationChange,
+    },
+    /// `REVERT TRANSACTION n`
+    Revert {
+        /// The number of the commit.
+        transaction: ast::Expr,
     },
     /// `ERASE FROM t WHERE …`
     Erase {
@@ -100,6 +111,66 @@ pub enum Extension {
         /// Its name, as in the error message.
         what: String,
     },
+}
+
+/// What ALTER says that a relation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelationKind {
+    /// ALTER TABLE
+    Table,
+    /// ALTER VIEW
+    View,
+    /// ALTER SEQUENCE
+    Sequence,
+    /// ALTER INDEX
+    Index,
+}
+
+impl std::fmt::Display for RelationKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            RelationKind::Table => "TABLE",
+            RelationKind::View => "VIEW",
+            RelationKind::Sequence => "SEQUENCE",
+            RelationKind::Index => "INDEX",
+        })
+    }
+}
+
+/// What becomes of a relation as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RelationChange {
+    /// `RENAME TO`
+    Rename(ast::Ident),
+    /// `SET SCHEMA`
+    Schema(ast::Ident),
+    /// `OWNER TO`
+    Owner(ast::Ident),
+}
+
+/// `RESTORE TABLE t TO <moment> [AS name] [DRY RUN]` or
+/// `RESTORE ROW t WHERE … TO <moment> [DRY RUN]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Restore {
+    /// The table.
+    pub table: ast::ObjectName,
+    /// The rows of RESTORE ROW; `None` for the whole table.
+    pub selection: Option<ast::Expr>,
+    /// Where to go back to.
+    pub to: Moment,
+    /// The name of a copy; `None` restores in place.
+    pub name: Option<ast::ObjectName>,
+    /// Only tells what it would do.
+    pub dry_run: bool,
+}
+
+/// A point of a table's history.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Moment {
+    /// `SYSTEM TIME <instant>` or `TIMESTAMP <instant>`
+    Instant(ast::Expr),
+    /// `VERSION n`: the table's commit number.
+    Version(ast::Expr),
 }
 
 /// The modes of a transaction.

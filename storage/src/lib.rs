@@ -48,6 +48,7 @@ pub use provider::{
     CV, HIDDEN_COLUMNS, OV, POSITION, SEGMENT, SYSTEM_FROM, SYSTEM_TO, VersionedTable,
 };
 pub use rows::{decode_rows, encode_rows, rows_schema};
+pub use segment::schema::missing_value;
 pub use segment::writer::SegmentWriter;
 pub use store::{HotUsage, Store};
 pub use table::TableStore;

@@ -8,17 +8,19 @@ use bytes::Bytes;
 use chronos_catalog::command::Placement;
 use chronos_catalog::raft::Applier;
 use chronos_catalog::{
-    Command, Commit, CommitTs, Maintenance, Manifest, Oid, Outcome, Relation, RowEnds, RowEndsMeta,
-    SegmentId, SegmentMeta, State, TableDef, TableWrite,
+    Command, Commit, CommitMeta, CommitRow, CommitTs, Maintenance, Manifest, Oid, Outcome,
+    Relation, RowEnds, RowEndsMeta, SegmentId, SegmentMeta, State, TableDef, TableWrite,
 };
-use datafusion::arrow::array::{Int64Array, TimestampMicrosecondArray};
+use datafusion::arrow::array::{
+    ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray, UInt32Array,
+};
 use parking_lot::{Mutex, RwLock};
 
 use crate::compaction::Retired;
 use crate::error::{Error, Result};
 use crate::object::Objects;
 use crate::options::StoreOptions;
-use crate::rows::{decode_rows, memory_of};
+use crate::rows::{decode_rows, memory_of, rows_schema};
 use crate::segment::Segment;
 use crate::table::TableStore;
 
@@ -114,6 +116,13 @@ impl Store {
             let manifest = state.manifests.get(&write.table);
             table.apply_write(manifest, write, placement, commit.ts)?;
         }
+        if let Some((placement, rows)) = &outcome.logged {
+            let table = self.table_or_new(Oid::COMMITS);
+            let (def, batch) = commit_rows(state, &commit.meta, rows)?;
+            table.inner.write().shapes.insert(def.schema_version, Arc::clone(&def));
+            let _whole_commit = table.applying.lock();
+            table.apply_rows(batch, def.schema_version, placement, commit.ts)?;
+        }
         Ok(())
     }
 
@@ -196,32 +205,7 @@ impl TableStore {
         let _whole_commit = self.applying.lock();
         if write.row_count > 0 {
             let batch = decode_rows(&write.rows)?;
-            let n = batch.num_rows();
-            let bytes = memory_of(&batch);
-            if n != write.row_count as usize {
-                return Err(inconsistent(format!("{n} rows where {} were told", write.row_count)));
-            }
-            let segment = match self.segments().get(&placement.segment) {
-                Some(segment) => Arc::clone(segment),
-                None => self.add_segment(Segment::hot(placement.segment)),
-            };
-            let from = TimestampMicrosecondArray::from_value(ts.micros(), n);
-            let cv = Int64Array::from_value(placement.commit_number, n);
-            let append = |hot: &mut crate::hot::HotSegment| {
-                if hot.rows() != placement.first_position {
-                    return Err(inconsistent(format!(
-                        "segment {} has {} rows, {} were expected",
-                        placement.segment,
-                        hot.rows(),
-                        placement.first_position
-                    )));
-                }
-                let version = write.schema_version;
-                hot.append(version, placement.first_position, batch, from, cv, bytes)
-            };
-            segment
-                .with_hot_mut(append)
-                .ok_or_else(|| inconsistent(format!("segment {} is cold", placement.segment)))??;
+            self.apply_rows(batch, write.schema_version, placement, ts)?;
         }
         for meta in &write.segments {
             let meta = manifest.and_then(|m| m.segments.get(&meta.id)).ok_or_else(|| {
@@ -263,6 +247,42 @@ impl TableStore {
         Ok(left)
     }
 
+    /// Adds rows to a hot segment.
+    fn apply_rows(
+        &self,
+        batch: RecordBatch,
+        schema_version: u32,
+        placement: &Placement,
+        ts: CommitTs,
+    ) -> Result<()> {
+        let inconsistent = |reason: String| Error::Inconsistent { table: self.oid, reason };
+        let n = batch.num_rows();
+        let bytes = memory_of(&batch);
+        if n != placement.row_count as usize {
+            return Err(inconsistent(format!("{n} rows where {} were told", placement.row_count)));
+        }
+        let segment = match self.segments().get(&placement.segment) {
+            Some(segment) => Arc::clone(segment),
+            None => self.add_segment(Segment::hot(placement.segment)),
+        };
+        let from = TimestampMicrosecondArray::from_value(ts.micros(), n);
+        let cv = Int64Array::from_value(placement.commit_number, n);
+        let append = |hot: &mut crate::hot::HotSegment| {
+            if hot.rows() != placement.first_position {
+                return Err(inconsistent(format!(
+                    "segment {} has {} rows, {} were expected",
+                    placement.segment,
+                    hot.rows(),
+                    placement.first_position
+                )));
+            }
+            hot.append(schema_version, placement.first_position, batch, from, cv, bytes)
+        };
+        segment
+            .with_hot_mut(append)
+            .ok_or_else(|| inconsistent(format!("segment {} is cold", placement.segment)))?
+    }
+
     fn add_segment(&self, segment: Segment) -> Arc<Segment> {
         let segment = Arc::new(segment);
         let mut inner = self.inner.write();
@@ -292,6 +312,51 @@ impl TableStore {
         usage.oldest = oldest;
         usage
     }
+}
+
+/// The rows of the log of commits, in the table's columns and `_ov`.
+fn commit_rows(
+    state: &State,
+    meta: &CommitMeta,
+    rows: &[CommitRow],
+) -> Result<(Arc<TableDef>, RecordBatch)> {
+    let def = match state.objects.get(Oid::COMMITS, CommitTs::MAX).map(|o| &o.relation) {
+        Some(Relation::Table(def)) => Arc::clone(def),
+        _ => {
+            return Err(Error::Inconsistent {
+                table: Oid::COMMITS,
+                reason: "it has no definition".to_owned(),
+            });
+        }
+    };
+    let n = rows.len();
+    let text = |value: Option<&str>| -> ArrayRef {
+        Arc::new(StringViewArray::from_iter(std::iter::repeat_n(value, n)))
+    };
+    let texts = |of: &dyn Fn(&CommitRow) -> Option<String>| -> ArrayRef {
+        Arc::new(rows.iter().map(of).collect::<StringViewArray>())
+    };
+    let numbers = |of: &dyn Fn(&CommitRow) -> Option<i64>| -> ArrayRef {
+        Arc::new(rows.iter().map(of).collect::<Int64Array>())
+    };
+    let columns: Vec<ArrayRef> = vec![
+        text(Some(&meta.user)),
+        text(Some(&meta.application_name)),
+        text(meta.actor.as_deref()),
+        text(meta.reason.as_deref()),
+        text(meta.function_id.as_deref()),
+        Arc::new(rows.iter().map(|r| r.table.map(|oid| oid.0)).collect::<UInt32Array>()),
+        texts(&|r| r.table_name.as_ref().map(|n| n.0.clone())),
+        texts(&|r| r.table_name.as_ref().map(|n| n.1.clone())),
+        numbers(&|r| r.table_version),
+        numbers(&|r| Some(r.inserted as i64)),
+        numbers(&|r| Some(r.updated as i64)),
+        numbers(&|r| Some(r.deleted as i64)),
+        numbers(&|r| Some(r.definitions as i64)),
+        Arc::new(Int64Array::from_value(0, n)),
+    ];
+    let batch = RecordBatch::try_new(rows_schema(&def), columns)?;
+    Ok((def, batch))
 }
 
 /// A new identifier for a segment that is written before the log knows of it.

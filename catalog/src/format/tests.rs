@@ -101,6 +101,7 @@ fn commands() -> Vec<(&'static str, Command)> {
             schema_version: 1,
             rows: Bytes::from_static(b"arrow"),
             row_count: 5,
+            updated: 0,
             segments: vec![segment(7)],
             ends: vec![ends()],
         }],

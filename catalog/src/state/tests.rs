@@ -45,6 +45,7 @@ fn write(row_count: u32) -> TableWrite {
         schema_version: 1,
         rows: bytes::Bytes::new(),
         row_count,
+        updated: 0,
         segments: Vec::new(),
         ends: Vec::new(),
     }
@@ -77,8 +78,25 @@ fn segment(id: u64) -> SegmentMeta {
 
 fn with_table() -> State {
     let mut state = State::default();
+    // Without the log of commits, whose segments are numbered along.
+    state.manifests.remove(&Oid::COMMITS);
     state.apply(&change(10, TABLE, Some(table("t", 1)))).unwrap();
     state
+}
+
+#[test]
+fn commit_leaves_a_row_in_the_log_for_each_table_or_one_without() {
+    let mut state = State::default();
+    let made = state.apply(&change(10, TABLE, Some(table("t", 1)))).unwrap().logged.unwrap();
+    assert_eq!((made.0.commit_number, made.1.len()), (0, 1));
+    assert_eq!((made.1[0].table, made.1[0].definitions), (None, 1));
+    let ends = vec![RowEnds { segment: SegmentId(1), positions: [0, 1].into_iter().collect() }];
+    let both = TableWrite { updated: 1, ends, ..write(3) };
+    let (placement, rows) = state.apply(&commit(11, both)).unwrap().logged.unwrap();
+    assert_eq!((placement.commit_number, placement.first_position), (1, 1));
+    let counts = (rows[0].inserted, rows[0].updated, rows[0].deleted);
+    assert_eq!((rows[0].table, counts), (Some(TABLE), (2, 1, 1)));
+    assert_eq!(rows[0].table_name, Some(("public".to_owned(), "t".to_owned())));
 }
 
 fn placed(state: &mut State, command: &Command) -> (SegmentId, u32, i64) {

@@ -14,10 +14,10 @@ use chronos_storage::{
     rows_schema,
 };
 use datafusion::arrow::array::{
-    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, new_null_array,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, new_null_array,
 };
 use datafusion::arrow::compute::{cast, concat_batches, filter_record_batch};
-use datafusion::arrow::datatypes::{Field, Schema};
+use datafusion::arrow::datatypes::{Field, Int64Type, Schema};
 use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
@@ -266,6 +266,40 @@ impl Transaction {
         Ok(self.versioned(oid, def, time, self.read_ts, overlay))
     }
 
+    /// All versions of a table up to an instant or, without one, to what the transaction sees;
+    /// own rows do not show.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`].
+    pub fn versions(&self, oid: Oid, at: Option<ReadTs>) -> EngineResult<Arc<VersionedTable>> {
+        let def = match at {
+            Some(t) => table_def(&self.objects, oid, t)?,
+            None => {
+                self.reads.lock().insert(oid);
+                self.table_def(oid)?
+            }
+        };
+        let at = at.unwrap_or(self.read_ts);
+        Ok(self.versioned(oid, def, SystemTime::All, at, Overlay::default()))
+    }
+
+    /// A table at another time with the columns that it has now.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`].
+    pub fn table_in_present_shape(
+        &self,
+        oid: Oid,
+        time: SystemTime,
+    ) -> EngineResult<Arc<VersionedTable>> {
+        let def = self.table_def(oid)?;
+        let read_ts = match time {
+            SystemTime::AsOf(t) => t.max(self.read_ts),
+            _ => self.read_ts,
+        };
+        Ok(self.versioned(oid, def, time, read_ts, Overlay::default()))
+    }
+
     fn versioned(
         &self,
         oid: Oid,
@@ -488,6 +522,7 @@ impl Transaction {
             schema_version: def.schema_version,
             keys_checked_at: None,
             spilled_keys: BTreeMap::new(),
+            spilled_updates: 0,
         });
         writes.schema_version = def.schema_version;
     }
@@ -606,6 +641,7 @@ impl Transaction {
         let mut segments = writer.write(&rows).await?;
         segments.extend(writer.finish().await?);
         if let Some(writes) = self.work.writes.get_mut(&table) {
+            writes.spilled_updates += updates(&rows);
             for (constraint, _, columns) in def.unique_keys() {
                 // Cut loose from the rows, whose memory is to be freed.
                 let batch = keys::compact(&keys::project(def, columns, &rows)?)?;
@@ -635,12 +671,10 @@ impl Transaction {
                     let place = before.columns.iter().position(|c| c.id == column.id);
                     columns.push(match place {
                         Some(place) => cast(rows.column(place), &ty)?,
-                        None if column.missing.is_some() || column.not_null => {
-                            return Err(Error::Unsupported(
-                                "ADD COLUMN with a default or NOT NULL to a table that the same \
-                                 transaction wrote to"
-                                    .to_owned(),
-                            ));
+                        None if column.missing.is_some() => {
+                            let value = chronos_storage::missing_value(column)?;
+                            let rows = value.to_array_of_size(n);
+                            rows.map_err(|error| Error::Shape { table, reason: error.to_string() })?
                         }
                         None => new_null_array(&ty, n),
                     });
@@ -689,12 +723,24 @@ impl Transaction {
                 def: Arc::clone(&def),
             });
             let row_count = rows.as_ref().map_or(0, RecordBatch::num_rows) as u32;
+            let ended: u64 = ends.iter().map(|e| e.positions.len()).sum();
+            let updated = written.spilled_updates + rows.as_ref().map_or(0, updates);
+            // A row that this transaction wrote twice follows no version that ended.
+            let updated = updated.min(ended);
             let rows = match rows {
                 None => bytes::Bytes::new(),
                 Some(rows) => chronos_storage::encode_rows(&rows)?,
             };
             let schema_version = def.schema_version;
-            writes.push(TableWrite { table, schema_version, rows, row_count, segments, ends });
+            writes.push(TableWrite {
+                table,
+                schema_version,
+                rows,
+                row_count,
+                updated,
+                segments,
+                ends,
+            });
         }
         Ok((writes, checks))
     }
@@ -739,6 +785,12 @@ impl Drop for Transaction {
     fn drop(&mut self) {
         self.engine.discard(own_segments(&self.work).collect());
     }
+}
+
+/// How many of a table's rows, whose last column is `_ov`, follow an earlier version.
+fn updates(rows: &RecordBatch) -> u64 {
+    let versions = rows.columns().last().and_then(|c| c.as_primitive_opt::<Int64Type>());
+    versions.map_or(0, |v| v.values().iter().filter(|v| **v > 0).count() as u64)
 }
 
 /// The segments that a transaction wrote ahead of its commit.

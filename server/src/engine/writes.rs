@@ -19,6 +19,8 @@ pub(super) struct TableWrites {
     /// The key columns of rows that went to segments, by constraint. This is what a large
     /// transaction keeps in memory for each row.
     pub(super) spilled_keys: BTreeMap<Oid, Vec<RecordBatch>>,
+    /// How many of the rows that went to segments follow an earlier version.
+    pub(super) spilled_updates: u64,
 }
 
 /// The keys of a transaction's new rows, for one unique key of a table.

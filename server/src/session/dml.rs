@@ -172,6 +172,88 @@ impl Session {
         self.run_delete(write).await.map(|_| ())
     }
 
+    /// Every row of a table with one column's value converted, for [`Session::insert_rewritten`].
+    pub(super) async fn converted_rows(
+        &mut self,
+        target: &WriteTarget,
+        place: usize,
+        value: Expr,
+        column: &chronos_catalog::Column,
+    ) -> PgResult<Rewritten> {
+        let alias = target.name.clone();
+        self.install_target(target)?;
+        let items: Vec<SelectItem> = target
+            .def
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(i, c)| {
+                let expr =
+                    if i == place { value.clone() } else { build::qualified(&alias, &c.name) };
+                build::aliased(expr, &format!("c{i}"))
+            })
+            .collect();
+        let query = target_query(target, &alias, &items, Vec::new(), None, None);
+        let assigned = vec![false; target.def.columns.len()];
+        let write = Write { target: target.clone(), alias, query, assigned, returning: None };
+        let (fields, mut stream) = self.start_write(&write).await?;
+        let mut result = Rewritten::default();
+        let internal = || PgError::internal("rows without their places");
+        while let Some(batch) = stream.next().await {
+            let batch = batch?;
+            let segments = batch.column(0).as_primitive_opt::<UInt64Type>().ok_or_else(internal)?;
+            let positions =
+                batch.column(1).as_primitive_opt::<UInt32Type>().ok_or_else(internal)?;
+            let versions = batch.column(2).as_primitive_opt::<Int64Type>().ok_or_else(internal)?;
+            for i in 0..batch.num_rows() {
+                let segment = SegmentId(segments.value(i));
+                result.places.push(RowRef { segment, position: positions.value(i) });
+            }
+            result.versions.extend(versions.values().iter().map(|v| v + 1));
+            let mut arrays = Vec::with_capacity(target.def.columns.len());
+            for (i, own) in target.def.columns.iter().enumerate() {
+                let (array, field) = (batch.column(PLACE.len() + i), &fields[PLACE.len() + i]);
+                arrays.push(if i == place {
+                    self.assign_column(array, Some(&field.ty), false, column)?
+                } else {
+                    datafusion::arrow::compute::cast(array, &own.ty.arrow())?
+                });
+            }
+            result.columns.push(arrays);
+        }
+        Ok(result)
+    }
+
+    /// Ends the rows that are written again.
+    pub(super) async fn end_rewritten(
+        &mut self,
+        target: &WriteTarget,
+        rows: &Rewritten,
+    ) -> PgResult<()> {
+        self.end_rows(target, &rows.places).await
+    }
+
+    /// Writes all rows of a table again.
+    pub(super) async fn insert_rewritten(
+        &mut self,
+        target: &WriteTarget,
+        rows: Rewritten,
+    ) -> PgResult<()> {
+        let schema = nullable(target);
+        let batches = rows
+            .columns
+            .into_iter()
+            .map(|columns| Ok(RecordBatch::try_new(Arc::clone(&schema), columns)?))
+            .collect::<PgResult<Vec<_>>>()?;
+        let batch = concat_batches(&schema, &batches)?;
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.check(target, &batch).await?;
+        let versions = rows.versions.into();
+        self.insert_versions(target, Matched { rows: batch, versions, places: Vec::new() }).await
+    }
+
     /// Takes an UPDATE apart.
     pub(super) async fn take_update(
         &mut self,
@@ -419,6 +501,14 @@ fn other_items(others: &[(String, Arc<[FieldDescription]>)]) -> Vec<SelectItem> 
         }
     }
     items
+}
+
+/// All rows of a table, to be written again in another shape.
+#[derive(Default)]
+pub(super) struct Rewritten {
+    places: Vec<RowRef>,
+    versions: Vec<i64>,
+    columns: Vec<Vec<ArrayRef>>,
 }
 
 /// Rows that a statement met.

@@ -182,7 +182,7 @@ fn sequence(shared: &Shared, value: &ScalarValue) -> PgResult<(Oid, Relation)> {
 }
 
 /// Waits for the engine from a function, which cannot be asynchronous.
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(future))
 }
 
@@ -251,6 +251,59 @@ fn last_commit_time(shared: &Shared, _: &[ScalarValue], _: &[FieldRef]) -> PgRes
     Ok(ScalarValue::TimestampMicrosecond(last.map(CommitTs::micros), Some(Arc::from("UTC"))))
 }
 
+/// The table that an argument names, by name or identifier.
+fn table_argument(shared: &Shared, value: &ScalarValue) -> PgResult<Oid> {
+    let oid = match value {
+        ScalarValue::UInt32(Some(oid)) => Some(Oid(*oid)),
+        ScalarValue::Int32(Some(oid)) => u32::try_from(*oid).ok().map(Oid),
+        ScalarValue::Int64(Some(oid)) => u32::try_from(*oid).ok().map(Oid),
+        _ => None,
+    };
+    if let Some(oid) = oid {
+        return Ok(oid);
+    }
+    let name =
+        text(value).ok_or_else(|| PgError::new("22004", "the table's name must not be null"))?;
+    let parsed = Parser::new(&PostgreSqlDialect {})
+        .try_with_sql(&name)
+        .and_then(|mut p| p.parse_object_name(false))
+        .map_err(|_| PgError::new("42602", format!("invalid name syntax: \"{name}\"")))?;
+    let name = super::names::relation(&parsed, &shared.identity.database)?;
+    let (objects, now) = shared.objects_or_committed();
+    let (at, path) = (shared.as_of().unwrap_or(now), shared.search_path());
+    let lookup = super::names::Lookup { objects: &objects, at, path: &path };
+    let (oid, object) = lookup.relation(&name).ok_or_else(|| super::names::no_relation(&name))?;
+    match &object.relation {
+        Relation::Table(_) => Ok(oid),
+        _ => Err(PgError::new("42809", format!("\"{name}\" is not a table"))),
+    }
+}
+
+/// `chronos.table_version`: the table's commit number at the read's instant.
+fn table_version(shared: &Shared, args: &[ScalarValue], _: &[FieldRef]) -> PgResult<ScalarValue> {
+    if args[0].is_null() {
+        return Ok(ScalarValue::Int64(None));
+    }
+    let oid = table_argument(shared, &args[0])?;
+    let at = shared.as_of().unwrap_or_else(|| shared.engine.last_commit());
+    let version = wait(super::history::table_version(&shared.engine, oid, at))?;
+    Ok(ScalarValue::Int64(version))
+}
+
+/// `pg_xact_commit_timestamp`: when the commit of that number was.
+fn xact_commit_timestamp(
+    shared: &Shared,
+    args: &[ScalarValue],
+    _: &[FieldRef],
+) -> PgResult<ScalarValue> {
+    let number = match args[0].cast_to(&DataType::Int64)? {
+        ScalarValue::Int64(Some(number)) => number,
+        _ => return Ok(ScalarValue::TimestampMicrosecond(None, Some(Arc::from("UTC")))),
+    };
+    let at = wait(super::history::commit_time(&shared.engine, number))?;
+    Ok(ScalarValue::TimestampMicrosecond(at.map(CommitTs::micros), Some(Arc::from("UTC"))))
+}
+
 fn txid_current(shared: &Shared, _: &[ScalarValue], _: &[FieldRef]) -> PgResult<ScalarValue> {
     // Transactions have no number before they commit; when it began tells them apart.
     Ok(ScalarValue::Int64(Some(shared.scope.lock().transaction_start)))
@@ -275,7 +328,7 @@ fn pg_sleep(_: &Shared, args: &[ScalarValue], _: &[FieldRef]) -> PgResult<Scalar
 pub(super) fn functions(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
     use SqlType as T;
     use Volatility::{Stable, Volatile};
-    let all: [(&str, (usize, usize), SqlType, Volatility, Body); 14] = [
+    let all: [(&str, (usize, usize), SqlType, Volatility, Body); 16] = [
         ("current_setting", (1, 2), T::Text, Stable, current_setting),
         ("set_config", (3, 3), T::Text, Volatile, set_config),
         ("nextval", (1, 1), T::Int8, Volatile, nextval),
@@ -288,6 +341,8 @@ pub(super) fn functions(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
         ("chronos_last_commit_time", (0, 0), T::Timestamptz, Stable, last_commit_time),
         ("txid_current", (0, 0), T::Int8, Stable, txid_current),
         ("pg_current_xact_id", (0, 0), T::Int8, Stable, txid_current),
+        ("chronos_table_version", (1, 1), T::Int8, Stable, table_version),
+        ("pg_xact_commit_timestamp", (1, 1), T::Timestamptz, Stable, xact_commit_timestamp),
         ("pg_typeof", (1, 1), T::Text, Stable, pg_typeof),
         ("pg_sleep", (1, 1), T::Text, Volatile, pg_sleep),
     ];

@@ -3,6 +3,7 @@
 //! - [`api`]: the seam to the protocol.
 //! - [`Session`]: one connection's; [`Sessions`] makes them.
 //! - `plan`, `query`, `insert`, `conflict`, `dml`, `merge`, `joined`, `locking`, `copy`, `ddl`, `explain`: what statements do.
+//! - `history`: functions and statements about the past.
 //! - `transaction`, `settings`, `show`, `prepared`, `cursor`: the session's own state.
 //! - `shared`: what planning and functions see of it.
 
@@ -18,6 +19,7 @@ mod dml;
 mod explain;
 mod factory;
 mod functions;
+mod history;
 mod insert;
 mod joined;
 mod locking;

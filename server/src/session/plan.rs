@@ -100,7 +100,7 @@ impl Session {
 
     /// Outside a block, lets the statement see commits up to an instant that it reads at. Gives
     /// whether there were any that it did not see.
-    async fn catch_up(&mut self, instant: CommitTs) -> bool {
+    pub(super) async fn catch_up(&mut self, instant: CommitTs) -> bool {
         if self.block != Block::None {
             return false;
         }
@@ -121,6 +121,7 @@ impl Session {
     async fn plan_once(&mut self, sql: &ast::Statement) -> PgResult<Planned> {
         let state = self.state()?;
         let mut statement = sql.clone();
+        self.expand_calls(&mut statement).await?;
         rewrite(&mut statement);
         super::functions::rewrite(&mut statement);
         let catalog = SessionCatalog(Arc::clone(&self.shared));
@@ -197,8 +198,12 @@ impl Session {
         let count = statement.parameter_count.max(given.len());
         let mut given = given.to_vec();
         given.resize(count, None);
-        let StatementKind::Sql(sql) = &statement.kind else {
-            return Ok(Description { parameters: settle(given), fields: None });
+        let sql = match &statement.kind {
+            StatementKind::Sql(sql) => sql,
+            StatementKind::Extension(extension) => {
+                let fields = super::history::fields(extension);
+                return Ok(Description { parameters: settle(given), fields });
+            }
         };
         if let Some(fields) = self.describe_control(sql)? {
             return Ok(Description { parameters: settle(given), fields: Some(fields) });

@@ -293,8 +293,12 @@ impl Session {
             Extension::Vacuum { .. } => "VACUUM".to_owned(),
             Extension::Analyze { .. } => "ANALYZE".to_owned(),
             Extension::Reorganize { tag, .. } => (*tag).to_owned(),
-            Extension::RestoreTable { .. } => return Err(PgError::unsupported("RESTORE TABLE")),
-            Extension::UndropTable { .. } => return Err(PgError::unsupported("UNDROP TABLE")),
+            Extension::Restore(_)
+            | Extension::UndropTable { .. }
+            | Extension::Revert { .. }
+            | Extension::AlterRelation { .. } => {
+                return self.run_history(extension).await;
+            }
             Extension::Erase { .. } => return Err(PgError::unsupported("ERASE")),
             Extension::DeleteHistory { .. } => return Err(PgError::unsupported("DELETE HISTORY")),
             Extension::Refused { what } => return Err(PgError::unsupported(what)),

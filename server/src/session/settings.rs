@@ -64,6 +64,7 @@ const DEFINITIONS: &[Definition] = &[
     setting("check_function_bodies", Kind::Bool, "on"),
     setting("chronos.actor", Kind::Text, ""),
     setting("chronos.as_of", Kind::Instant, ""),
+    setting("chronos.as_of_schema", Kind::Enum(&["then", "current"]), "then"),
     setting("chronos.function_id", Kind::Text, ""),
     setting("chronos.reason", Kind::Text, ""),
     setting("client_encoding", Kind::Text, "UTF8"),

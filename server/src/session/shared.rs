@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use chronos_catalog::{CommitTs, Objects, ReadTs, Relation, SystemTime};
+use chronos_catalog::{CommitTs, Objects, Oid, ReadTs, Relation, SystemTime};
 use chronos_sql_ext::system_tables::{SystemCatalog, SystemSession};
 use chronos_sql_ext::text::TextSettings;
 use chronos_sql_ext::{Error as SqlError, Resolved, TemporalCatalog, TemporalInfo};
@@ -122,6 +122,9 @@ impl Shared {
         let transaction =
             guard.as_ref().ok_or_else(|| PgError::internal("planning without a transaction"))?;
         Ok(match time {
+            Some(time) if self.settings.read().known("chronos.as_of_schema") == "current" => {
+                transaction.table_in_present_shape(oid, time)?
+            }
             Some(time) => transaction.table(oid, time)?,
             None => transaction.current_table(oid)?,
         })
@@ -152,14 +155,23 @@ impl SessionCatalog {
         }
         let time = time.or_else(|| shared.as_of().map(SystemTime::AsOf));
         let (objects, now) = shared.objects()?;
+        let present = shared.settings.read().known("chronos.as_of_schema") == "current";
         let at = match time {
-            Some(SystemTime::AsOf(t)) => t,
+            Some(SystemTime::AsOf(t)) if !present => t,
             _ => now,
         };
         let name = RelationName {
             schema: reference.schema().map(str::to_owned),
             name: reference.table().to_owned(),
         };
+        if name.schema.as_deref() == Some("chronos") {
+            if name.name == chronos_catalog::COMMITS_TABLE {
+                return Ok(Resolved::Table(shared.table(Oid::COMMITS, time)?));
+            }
+            if let Some((query, columns)) = super::history::view(&name.name) {
+                return Ok(Resolved::View { query, columns });
+            }
+        }
         let path = shared.search_path();
         let lookup = Lookup { objects: &objects, at, path: &path };
         let system_first = name.schema.is_none() && !path.iter().any(|s| s == "pg_catalog");
@@ -194,6 +206,35 @@ impl SessionCatalog {
                 Err(PgError::internal("a schema or role among the relations"))
             }
         }
+    }
+
+    /// The instant of a table's numbered commit.
+    fn version_checked(
+        &self,
+        reference: &TableReference,
+        version: i64,
+    ) -> Result<CommitTs, PgError> {
+        let shared = &self.0;
+        let (objects, now) = shared.objects()?;
+        let path = shared.search_path();
+        let lookup = Lookup { objects: &objects, at: now, path: &path };
+        let name = RelationName {
+            schema: reference.schema().map(str::to_owned),
+            name: reference.table().to_owned(),
+        };
+        let (oid, object) =
+            lookup.relation(&name).ok_or_else(|| absent(&objects, &path, &name, now, now))?;
+        if !matches!(object.relation, Relation::Table(_)) {
+            return Err(PgError::unsupported(format!("VERSION AS OF for \"{name}\", no table")));
+        }
+        let found =
+            super::functions::wait(super::history::version_instant(&shared.engine, oid, version))?;
+        let instant = found.ok_or_else(|| {
+            PgError::new("22023", format!("table \"{name}\" has no version {version}"))
+        })?;
+        let mut scope = shared.scope.lock();
+        scope.latest_instant = scope.latest_instant.max(Some(instant));
+        Ok(instant)
     }
 
     fn system_table(
@@ -285,6 +326,10 @@ impl TemporalCatalog for SessionCatalog {
         }
         scope.latest_instant = scope.latest_instant.max(Some(instant));
         Ok(())
+    }
+
+    fn version(&self, name: &TableReference, version: i64) -> DfResult<CommitTs> {
+        self.version_checked(name, version).map_err(external)
     }
 
     fn parameters(&self) -> Option<Vec<ScalarValue>> {

@@ -383,4 +383,290 @@ async fn a_whole_table_can_be_asked_for_in_every_way() {
     ] {
         assert_eq!(run(&mut s, sql).await.unwrap(), ["1"], "{sql}");
     }
+/// Carries out a statement and gives the instant of its commit as text.
+async fn at(session: &mut Session, sql: &str) -> String {
+    run(session, sql).await.unwrap();
+    run(session, "SELECT chronos.last_commit_time()").await.unwrap().remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_commits_tells_who_why_and_what() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int PRIMARY KEY, v int)").await.unwrap();
+    run(&mut s, "SET application_name = 'tool'").await.unwrap();
+    run(&mut s, "BEGIN; SET LOCAL chronos.actor = 'alice'; SET LOCAL chronos.reason = 'why'; INSERT INTO t VALUES (1, 1), (2, 2); COMMIT").await.unwrap();
+    run(&mut s, "UPDATE t SET v = 3 WHERE id = 1; DELETE FROM t WHERE id = 2").await.unwrap();
+    let sql = "SELECT commit_number, user_name, application_name, actor, reason, tables, \
+               rows_written, rows_ended, definitions FROM chronos.commits ORDER BY commit_number";
+    let rows = run(&mut s, sql).await.unwrap();
+    assert_eq!(
+        rows,
+        [
+            "0|chronos||NULL|NULL|NULL|0|0|1",
+            "1|chronos|tool|alice|why|[public.t]|2|0|0",
+            "2|chronos|tool|NULL|NULL|[public.t]|1|1|0",
+            "3|chronos|tool|NULL|NULL|[public.t]|0|1|0",
+        ]
+    );
+    let same = "SELECT count(*) FROM chronos.commits \
+                WHERE pg_xact_commit_timestamp(commit_number) = commit_time";
+    assert_eq!(run(&mut s, same).await.unwrap(), ["4"]);
+    let last =
+        "SELECT xid, \"timestamp\" = chronos.last_commit_time() FROM pg_last_committed_xact()";
+    assert_eq!(run(&mut s, last).await.unwrap(), ["3|true"]);
+    let counters = "SELECT table_name, created, updated, deleted FROM chronos.get_totals('t')";
+    assert_eq!(run(&mut s, counters).await.unwrap(), ["t|2|1|1"]);
+    assert_eq!(run(&mut s, "SELECT chronos.table_version('t')").await.unwrap(), ["2"]);
+    let old = "SELECT id, v FROM t FOR VERSION AS OF 0 ORDER BY id";
+    assert_eq!(run(&mut s, old).await.unwrap(), ["1|1", "2|2"]);
+    assert_eq!(code(&mut s, "SELECT * FROM t FOR VERSION AS OF 9").await, "22023");
+    assert_eq!(code(&mut s, "INSERT INTO chronos._commits DEFAULT VALUES").await, "42501");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_difference_between_two_instants_is_by_key() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int PRIMARY KEY, v text)").await.unwrap();
+    let a = at(&mut s, "INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')").await;
+    run(&mut s, "UPDATE t SET v = 'x' WHERE id = 1; UPDATE t SET v = v WHERE id = 3")
+        .await
+        .unwrap();
+    run(&mut s, "ALTER TABLE t RENAME TO u").await.unwrap();
+    let b = at(&mut s, "DELETE FROM u WHERE id = 2; INSERT INTO u VALUES (4, 'd')").await;
+    run(&mut s, "DELETE FROM u").await.unwrap();
+    let sql = format!(
+        "SELECT change, key, before, after FROM chronos.diff('u', '{a}', '{b}') \
+         ORDER BY (key->>'id')::int"
+    );
+    assert_eq!(
+        run(&mut s, &sql).await.unwrap(),
+        [
+            r#"update|{"id": 1}|{"v": "a", "id": 1}|{"v": "x", "id": 1}"#,
+            r#"delete|{"id": 2}|{"v": "b", "id": 2}|NULL"#,
+            r#"insert|{"id": 4}|NULL|{"v": "d", "id": 4}"#,
+        ]
+    );
+    let future = "SELECT * FROM chronos.diff('u', '2026-01-01', now() + '1 day'::interval)";
+    assert_eq!(code(&mut s, future).await, "22023");
+    assert_eq!(code(&mut s, "SELECT * FROM chronos.diff('nothing', now())").await, "42P01");
+    run(&mut s, "CREATE TABLE k (v int); INSERT INTO k VALUES (1), (1)").await.unwrap();
+    let c = run(&mut s, "SELECT chronos.last_commit_time()").await.unwrap().remove(0);
+    run(&mut s, "DELETE FROM k; INSERT INTO k VALUES (2)").await.unwrap();
+    let sql = format!("SELECT change, before, after FROM chronos.diff('k', '{c}') ORDER BY 1, 2");
+    let rows = run(&mut s, &sql).await.unwrap();
+    assert_eq!(
+        rows,
+        [r#"delete|{"v": 1}|NULL"#, r#"delete|{"v": 1}|NULL"#, r#"insert|NULL|{"v": 2}"#]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rows_history_tells_each_change_and_who_made_it() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int PRIMARY KEY, v int); SET chronos.actor = 'ann'")
+        .await
+        .unwrap();
+    run(&mut s, "INSERT INTO t VALUES (1, 1), (2, 2)").await.unwrap();
+    run(&mut s, "SET chronos.actor = 'bob'; UPDATE t SET v = 5 WHERE id = 1").await.unwrap();
+    run(&mut s, "SET chronos.actor = 'cid'; DELETE FROM t WHERE id = 1").await.unwrap();
+    let sql = "SELECT op, _ov, \"row\", actor, system_to IS NULL FROM chronos.history('t', 1) \
+               ORDER BY system_from";
+    assert_eq!(
+        run(&mut s, sql).await.unwrap(),
+        [
+            r#"INSERT|0|{"v": 1, "id": 1}|ann|false"#,
+            r#"UPDATE|1|{"v": 5, "id": 1}|bob|false"#,
+            "DELETE|NULL|NULL|cid|true",
+        ]
+    );
+    let blame = "SELECT key, _ov, actor FROM chronos.blame('t')";
+    assert_eq!(run(&mut s, blame).await.unwrap(), [r#"{"id": 2}|0|ann"#]);
+    assert_eq!(code(&mut s, "SELECT * FROM chronos.history('t', 1, 2)").await, "42883");
+    let with = vec![ScalarValue::Int32(Some(2))];
+    let rows = run_with(&mut s, "SELECT op FROM chronos.history('t', $1)", with).await.unwrap();
+    assert_eq!(rows, ["INSERT"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_table_has_its_rows_of_then_as_new_versions() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int PRIMARY KEY, v text)").await.unwrap();
+    let a = at(&mut s, "INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')").await;
+    run(&mut s, "UPDATE t SET v = 'x' WHERE id = 1; DELETE FROM t WHERE id = 2").await.unwrap();
+    let b = at(&mut s, "INSERT INTO t VALUES (4, 'd')").await;
+    let dry = format!("RESTORE TABLE t TO SYSTEM TIME '{a}' DRY RUN");
+    let row = run(&mut s, &dry).await.unwrap().remove(0);
+    assert!(row.starts_with("t|0|") && row.ends_with("|3|0"), "{row}");
+    let rows = "SELECT id, v, _ov FROM t ORDER BY id";
+    assert_eq!(run(&mut s, rows).await.unwrap(), ["1|x|1", "3|c|0", "4|d|0"]);
+    let row =
+        run(&mut s, &format!("RESTORE TABLE t TO SYSTEM TIME '{a}'")).await.unwrap().remove(0);
+    assert!(row.ends_with("|3|3"), "{row}");
+    assert_eq!(run(&mut s, rows).await.unwrap(), ["1|a|2", "2|b|1", "3|c|0"]);
+    let row = run(&mut s, "RESTORE TABLE t TO VERSION 3").await.unwrap().remove(0);
+    assert!(row.ends_with("|3|3"), "{row}");
+    assert_eq!(run(&mut s, rows).await.unwrap(), ["1|x|3", "3|c|0", "4|d|1"]);
+    let sql = format!("RESTORE ROW t WHERE id = 2 TO SYSTEM TIME '{a}'");
+    let row = run(&mut s, &sql).await.unwrap().remove(0);
+    assert!(row.starts_with(r#"insert|{"v": "b", "id": 2}|2|"#), "{row}");
+    let past = format!("SELECT id, v FROM t AS OF '{b}' ORDER BY id");
+    assert_eq!(run(&mut s, &past).await.unwrap(), ["1|x", "3|c", "4|d"]);
+    assert_eq!(code(&mut s, "RESTORE TABLE t TO VERSION 99").await, "22023");
+    assert_eq!(code(&mut s, "BEGIN READ ONLY; RESTORE TABLE t TO VERSION 0").await, "25006");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_is_reverted_unless_a_later_one_changed_its_rows() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE u (x int)")
+        .await
+        .unwrap();
+    run(&mut s, "INSERT INTO t VALUES (1, 'a'), (2, 'b')").await.unwrap();
+    run(&mut s, "BEGIN; UPDATE t SET v = 'x' WHERE id = 1; DELETE FROM t WHERE id = 2; INSERT INTO u VALUES (7); COMMIT").await.unwrap();
+    let number = "SELECT max(commit_number) FROM chronos.commits";
+    let number = run(&mut s, number).await.unwrap().remove(0);
+    let revert = format!("REVERT TRANSACTION {number}");
+    run(&mut s, "UPDATE t SET v = 'later' WHERE id = 1").await.unwrap();
+    assert_eq!(code(&mut s, &revert).await, "40001");
+    let restored = run(&mut s, "RESTORE TABLE t TO VERSION 1").await.unwrap();
+    assert_eq!(restored.len(), 1);
+    // It was written again meanwhile: still a conflict.
+    assert_eq!(code(&mut s, &revert).await, "40001");
+    run(&mut s, "BEGIN; UPDATE t SET v = 'y' WHERE id = 1; INSERT INTO u VALUES (8); COMMIT")
+        .await
+        .unwrap();
+    let n = run(&mut s, "SELECT max(commit_number) FROM chronos.commits").await.unwrap().remove(0);
+    let row = run(&mut s, &format!("REVERT TRANSACTION {n}")).await.unwrap().remove(0);
+    assert!(row.ends_with("|2|1|1"), "{row}");
+    assert_eq!(run(&mut s, "SELECT id, v FROM t").await.unwrap(), ["1|x"]);
+    assert_eq!(run(&mut s, "SELECT x FROM u").await.unwrap(), ["7"]);
+    assert_eq!(code(&mut s, "REVERT TRANSACTION 0").await, "0A000");
+    assert_eq!(code(&mut s, "REVERT TRANSACTION 12345").await, "22023");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undropped_table_has_its_rows_and_its_gap() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id serial PRIMARY KEY, v text); CREATE INDEX i ON t (v)")
+        .await
+        .unwrap();
+    run(&mut s, "INSERT INTO t (v) VALUES ('a')").await.unwrap();
+    let gap = at(&mut s, "DROP TABLE t").await;
+    run(&mut s, "UNDROP TABLE t").await.unwrap();
+    run(&mut s, "INSERT INTO t (v) VALUES ('b')").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT count(*) FROM t").await.unwrap(), ["2"]);
+    assert_eq!(code(&mut s, &format!("SELECT * FROM t AS OF '{gap}'")).await, "42P01");
+    assert_eq!(code(&mut s, "UNDROP TABLE t").await, "42P07");
+    assert_eq!(code(&mut s, "UNDROP TABLE nothing").await, "42P01");
+    run(&mut s, "DROP TABLE t; CREATE TABLE t (x int)").await.unwrap();
+    assert_eq!(code(&mut s, "UNDROP TABLE t").await, "42P07");
+    run(&mut s, "UNDROP TABLE t AS old").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT v FROM old ORDER BY id").await.unwrap(), ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_past_keeps_names_and_columns_and_views_go_along() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int PRIMARY KEY, a int, CHECK (a > 0))").await.unwrap();
+    run(&mut s, "CREATE VIEW v AS SELECT t.id, t.a + 1 AS b, a FROM t").await.unwrap();
+    let before = at(&mut s, "INSERT INTO t VALUES (1, 5)").await;
+    run(&mut s, "ALTER TABLE t RENAME COLUMN a TO c").await.unwrap();
+    run(&mut s, "ALTER TABLE t RENAME TO u").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT c FROM u").await.unwrap(), ["5"]);
+    assert_eq!(run(&mut s, "SELECT * FROM v").await.unwrap(), ["1|6|5"]);
+    assert_eq!(code(&mut s, "SELECT * FROM t").await, "42P01");
+    assert_eq!(code(&mut s, "INSERT INTO u VALUES (2, 0)").await, "23514");
+    let past = format!("SELECT a FROM t AS OF '{before}'");
+    assert_eq!(run(&mut s, &past).await.unwrap(), ["5"]);
+    let past = format!("SELECT * FROM v AS OF '{before}'");
+    assert_eq!(run(&mut s, &past).await.unwrap(), ["1|6|5"]);
+    assert_eq!(code(&mut s, &format!("SELECT c FROM t AS OF '{before}'")).await, "42703");
+    run(&mut s, "SET chronos.as_of_schema = current").await.unwrap();
+    let present = format!("SELECT c FROM u AS OF '{before}'");
+    assert_eq!(run(&mut s, &present).await.unwrap(), ["5"]);
+    run(&mut s, "RESET chronos.as_of_schema; CREATE SCHEMA x").await.unwrap();
+    run(&mut s, "ALTER TABLE u SET SCHEMA x; ALTER VIEW v RENAME TO w").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT b FROM w").await.unwrap(), ["6"]);
+    assert_eq!(run(&mut s, "SELECT id FROM x.u").await.unwrap(), ["1"]);
+    assert_eq!(code(&mut s, "ALTER SCHEMA x RENAME TO y").await, "0A000");
+    run(&mut s, "DROP VIEW w; ALTER SCHEMA x RENAME TO y").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT id FROM y.u").await.unwrap(), ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_added_to_tables_with_rows_in_memory_and_in_files() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int, v text); INSERT INTO t VALUES (1, 'a'), (2, 'b')")
+        .await
+        .unwrap();
+    s.shared.engine.flush_all().await.unwrap();
+    run(&mut s, "INSERT INTO t VALUES (3, 'b')").await.unwrap();
+    assert_eq!(code(&mut s, "ALTER TABLE t ADD UNIQUE (v)").await, "23505");
+    assert_eq!(code(&mut s, "CREATE UNIQUE INDEX i ON t (v)").await, "23505");
+    run(&mut s, "ALTER TABLE t ADD PRIMARY KEY (id)").await.unwrap();
+    assert_eq!(code(&mut s, "INSERT INTO t VALUES (1, 'x')").await, "23505");
+    assert_eq!(code(&mut s, "INSERT INTO t VALUES (3, 'x')").await, "23505");
+    assert_eq!(code(&mut s, "INSERT INTO t VALUES (NULL, 'x')").await, "23502");
+    assert_eq!(run(&mut s, "SELECT v FROM t WHERE id = 1").await.unwrap(), ["a"]);
+    run(&mut s, "UPDATE t SET v = 'c' WHERE id = 3; CREATE UNIQUE INDEX i ON t (v)").await.unwrap();
+    assert_eq!(code(&mut s, "INSERT INTO t VALUES (4, 'a')").await, "23505");
+    run(&mut s, "ALTER INDEX i RENAME TO j; ALTER TABLE t DROP CONSTRAINT j").await.unwrap();
+    run(&mut s, "INSERT INTO t VALUES (4, 'a')").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_takes_another_type_and_the_past_keeps_the_old_one() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int PRIMARY KEY, v text)").await.unwrap();
+    let before = at(&mut s, "INSERT INTO t VALUES (1, '10'), (2, '20')").await;
+    run(&mut s, "ALTER TABLE t ALTER COLUMN v TYPE int USING v::int + 1").await.unwrap();
+    assert_eq!(
+        run(&mut s, "SELECT id, v * 2, _ov FROM t ORDER BY id").await.unwrap(),
+        ["1|22|1", "2|42|1"]
+    );
+    let past = format!("SELECT v || 'x' FROM t AS OF '{before}' ORDER BY id");
+    assert_eq!(run(&mut s, &past).await.unwrap(), ["10x", "20x"]);
+    assert_eq!(code(&mut s, "INSERT INTO t VALUES (2, 1)").await, "23505");
+    run(&mut s, "BEGIN; INSERT INTO t VALUES (3, 3); ALTER TABLE t ADD COLUMN w int NOT NULL DEFAULT 9; COMMIT").await.unwrap();
+    assert_eq!(
+        run(&mut s, "SELECT id, w FROM t ORDER BY id").await.unwrap(),
+        ["1|9", "2|9", "3|9"]
+    );
+    assert_eq!(code(&mut s, "ALTER TABLE t ALTER COLUMN v TYPE int USING v / 0").await, "22012");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_owners_and_grants_are_kept() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int); CREATE ROLE ann LOGIN; CREATE ROLE staff").await.unwrap();
+    run(
+        &mut s,
+        "GRANT staff TO ann; GRANT SELECT, INSERT ON t TO ann; GRANT ALL ON SCHEMA public TO staff",
+    )
+    .await
+    .unwrap();
+    let sql =
+        "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname IN ('ann', 'staff') ORDER BY 1";
+    assert_eq!(run(&mut s, sql).await.unwrap(), ["ann|true", "staff|false"]);
+    let sql = "SELECT has_table_privilege('ann', 't', 'SELECT'), has_table_privilege('ann', 't', 'DELETE')";
+    assert_eq!(run(&mut s, sql).await.unwrap(), ["true|false"]);
+    assert_eq!(code(&mut s, "DROP ROLE ann").await, "2BP01");
+    run(&mut s, "REVOKE ALL ON t FROM ann; ALTER TABLE t OWNER TO staff; DROP ROLE ann")
+        .await
+        .unwrap();
+    let sql = "SELECT tableowner FROM pg_tables WHERE tablename = 't'";
+    assert_eq!(run(&mut s, sql).await.unwrap(), ["staff"]);
+    assert_eq!(code(&mut s, "CREATE ROLE staff").await, "42710");
+    assert_eq!(code(&mut s, "GRANT SELECT ON t TO nobody").await, "42704");
+    assert_eq!(code(&mut s, "CREATE ROLE p PASSWORD 'x'").await, "0A000");
 }

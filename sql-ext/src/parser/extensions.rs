@@ -1,13 +1,15 @@
 //! The statements that sqlparser lacks.
 
-use datafusion::sql::sqlparser::ast::{Expr, ObjectName};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName};
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::source::Source;
 use super::{begins, expect_end, is_word, parser};
 use crate::error::Result;
-use crate::statement::{Extension, TransactionModes};
+use crate::statement::{
+    Extension, Moment, RelationChange, RelationKind, Restore, TransactionModes,
+};
 
 /// The statement of ours that the tokens are, if they are one.
 pub(super) fn parse(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Option<Extension>> {
@@ -27,25 +29,34 @@ pub(super) fn parse(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Opt
             Some(extension) => extension,
             None => return Ok(None),
         }
-    } else if is(&["RESTORE", "TABLE"]) {
+    } else if is(&["RESTORE", "TABLE"]) || is(&["RESTORE", "ROW"]) {
+        Extension::Restore(Box::new(restore(&mut cursor, is(&["RESTORE", "ROW"]))?))
+    } else if is(&["ALTER"]) {
+        match alter_relation(&mut cursor)? {
+            Some(extension) => extension,
+            None => match refused(tokens) {
+                Some(what) => return Ok(Some(Extension::Refused { what: what.into() })),
+                None => return Ok(None),
+            },
+        }
+    } else if is(&["REVERT", "TRANSACTION"]) {
         cursor.skip(2);
-        let table = cursor.name()?;
-        cursor.expect("TO")?;
-        // `TO TIMESTAMP '…'` is the type's literal as well as the word.
-        cursor.skip_timestamp();
-        let instant = cursor.expr()?;
-        let name = if cursor.word("AS") { Some(cursor.name()?) } else { None };
-        Extension::RestoreTable { table, instant, name }
+        Extension::Revert { transaction: cursor.expr()? }
     } else if is(&["UNDROP", "TABLE"]) {
         cursor.skip(2);
         let table = cursor.name()?;
-        let instant = if cursor.word("AS") {
-            cursor.expect("OF")?;
-            Some(cursor.expr()?)
-        } else {
-            None
-        };
-        Extension::UndropTable { table, instant }
+        let (mut instant, mut name) = (None, None);
+        if cursor.word("AS") {
+            if cursor.word("OF") {
+                instant = Some(cursor.expr()?);
+                if cursor.word("AS") {
+                    name = Some(cursor.name()?);
+                }
+            } else {
+                name = Some(cursor.name()?);
+            }
+        }
+        Extension::UndropTable { table, instant, name }
     } else if is(&["ERASE", "FROM"]) {
         cursor.skip(2);
         let table = cursor.name()?;
@@ -89,6 +100,74 @@ fn refused(tokens: &[TokenWithSpan]) -> Option<&'static str> {
     REFUSED
         .into_iter()
         .find(|name| name.split(' ').enumerate().all(|(i, word)| is_word(tokens.get(i), word)))
+}
+
+/// What ALTER says of a relation as a whole; `None` for its other forms.
+fn alter_relation(cursor: &mut Cursor<'_, '_>) -> Result<Option<Extension>> {
+    cursor.skip(1);
+    let kind = if cursor.word("TABLE") {
+        RelationKind::Table
+    } else if cursor.word("VIEW") {
+        RelationKind::View
+    } else if cursor.word("SEQUENCE") {
+        RelationKind::Sequence
+    } else if cursor.word("INDEX") {
+        RelationKind::Index
+    } else {
+        return Ok(None);
+    };
+    let if_exists = cursor.word("IF") && cursor.word("EXISTS");
+    // Another form may have words here that are no name.
+    let Ok(name) = cursor.name() else { return Ok(None) };
+    let change: fn(Ident) -> RelationChange = if cursor.word("RENAME") && cursor.word("TO") {
+        RelationChange::Rename
+    } else if cursor.word("SET") && cursor.word("SCHEMA") {
+        RelationChange::Schema
+    } else if cursor.word("OWNER") && cursor.word("TO") {
+        RelationChange::Owner
+    } else {
+        return Ok(None);
+    };
+    let new = cursor.name()?;
+    match new.0.as_slice() {
+        [part] => match part.as_ident() {
+            Some(ident) => {
+                let change = change(ident.clone());
+                Ok(Some(Extension::AlterRelation { kind, if_exists, name, change }))
+            }
+            None => Ok(None),
+        },
+        _ => Ok(None),
+    }
+}
+
+fn restore(cursor: &mut Cursor<'_, '_>, row: bool) -> Result<Restore> {
+    cursor.skip(2);
+    let table = cursor.name()?;
+    let selection = if row {
+        cursor.expect("WHERE")?;
+        Some(cursor.expr()?)
+    } else {
+        None
+    };
+    cursor.expect("TO")?;
+    let to = if cursor.word("VERSION") {
+        Moment::Version(cursor.expr()?)
+    } else {
+        if cursor.word("SYSTEM") {
+            cursor.expect("TIME")?;
+        } else if !cursor.word("SYSTEM_TIME") {
+            // `TO TIMESTAMP '…'` is the type's literal as well as the word.
+            cursor.skip_timestamp();
+        }
+        Moment::Instant(cursor.expr()?)
+    };
+    let name = if !row && cursor.word("AS") { Some(cursor.name()?) } else { None };
+    let dry_run = cursor.word("DRY");
+    if dry_run {
+        cursor.expect("RUN")?;
+    }
+    Ok(Restore { table, selection, to, name, dry_run })
 }
 
 fn vacuum(cursor: &mut Cursor<'_, '_>) -> Result<Extension> {

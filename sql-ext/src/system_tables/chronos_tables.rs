@@ -1,6 +1,6 @@
 //! The schema `chronos`: what PostgreSQL has no table for.
 
-use chronos_catalog::Relation;
+use chronos_catalog::{Oid, Relation};
 
 use super::catalog::SystemCatalog;
 use super::rows::{Cell, Rows};
@@ -60,7 +60,7 @@ fn kind(relation: &Relation) -> &'static str {
 
 /// Every definition that an object has had up to the read's instant.
 pub(crate) fn schema_history(c: &SystemCatalog, rows: &mut Rows) {
-    for oid in c.objects.oids() {
+    for oid in c.objects.oids().filter(|oid| *oid != Oid::COMMITS) {
         for version in c.objects.history(oid).iter().filter(|v| v.period.from <= c.at) {
             let object = &version.object;
             let definition = match &object.relation {
@@ -94,7 +94,7 @@ pub(crate) fn schema_history(c: &SystemCatalog, rows: &mut Rows) {
 
 /// Every column that a table has had up to the read's instant, with the period of each shape.
 pub(crate) fn columns(c: &SystemCatalog, rows: &mut Rows) {
-    for oid in c.objects.oids() {
+    for oid in c.objects.oids().filter(|oid| *oid != Oid::COMMITS) {
         for version in c.objects.history(oid).iter().filter(|v| v.period.from <= c.at) {
             let object = &version.object;
             let (Relation::Table(def), Some(namespace)) = (&object.relation, object.namespace)

@@ -98,7 +98,8 @@ impl SystemCatalog {
     }
 
     fn rel(&self, oid: Oid, object: &Arc<Object>) -> Option<Rel> {
-        let namespace = object.namespace?;
+        // The system's own tables are shown by the views over them.
+        let namespace = object.namespace.filter(|n| *n != Oid::CHRONOS)?;
         let schema = self.schema_name(namespace);
         Some(Rel { oid, namespace, schema, object: Arc::clone(object) })
     }

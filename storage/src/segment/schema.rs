@@ -185,7 +185,10 @@ impl ColumnMap {
 }
 
 /// The value of a column in rows that were written before it was added.
-fn missing_value(column: &Column) -> Result<ScalarValue> {
+///
+/// # Errors
+/// [`Error::Unsupported`] for what is no literal of the column's type.
+pub fn missing_value(column: &Column) -> Result<ScalarValue> {
     let target = column.ty.arrow();
     let Some(sql) = &column.missing else { return Ok(ScalarValue::try_from(&target)?) };
     let text = sql.trim();

@@ -120,6 +120,7 @@ impl World {
             schema_version: self.def.schema_version,
             rows,
             row_count,
+            updated: 0,
             segments,
             ends: ends.into_values().collect(),
         };

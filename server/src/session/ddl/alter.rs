@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::columns::{self, NewKind};
+use super::rename::{rename_constraint, rename_in};
 use crate::error::{PgError, PgResult};
 use crate::session::build;
 use crate::session::names::{fold, single};
@@ -33,8 +34,15 @@ impl Session {
             let object = self.table_object(&target)?;
             match operation {
                 AlterTableOperation::RenameTable { table_name } => {
-                    self.rename_table(&target, object, table_name).await?;
+                    self.rename_table(&target, table_name).await?;
                     return Ok(tag);
+                }
+                AlterTableOperation::AlterColumn {
+                    column_name,
+                    op: AlterColumnOperation::SetDataType { data_type, using, .. },
+                } if self.needs_rewrite(&target, column_name, data_type, using.as_ref())? => {
+                    self.rewrite_column(&target, object, column_name, data_type, using.as_ref())
+                        .await?;
                 }
                 operation => self.alter_one(&target, object, operation).await?,
             }
@@ -114,16 +122,24 @@ impl Session {
                         format!("column \"{new}\" of relation \"{}\" already exists", target.name);
                     return Err(PgError::new("42701", message));
                 }
-                self.refuse_for_views(target, "renaming a column of a table that a view reads")?;
-                if def.constraints.iter().any(|c| matches!(&c.kind, ConstraintKind::Check(_))) {
-                    return Err(PgError::unsupported(
-                        "renaming a column of a table with CHECK constraints",
-                    ));
+                let views = self.views_of_renamed_column(target, &old, &new)?;
+                for constraint in &mut def.constraints {
+                    if let ConstraintKind::Check(sql) = &mut constraint.kind {
+                        *sql = rename_in(sql, &old, &new)?;
+                    }
+                }
+                for column in &mut def.columns {
+                    if let Some(sql) = &mut column.generated {
+                        *sql = rename_in(sql, &old, &new)?;
+                    }
                 }
                 def.columns[place].name.clone_from(&new);
                 if def.options.get("time_column") == Some(&old) {
                     def.options.insert("time_column".to_owned(), new);
                 }
+                object.relation = Relation::Table(Arc::new(def));
+                self.change(target.oid, Some(object)).await?;
+                return self.change_views_after(views).await;
             }
             Op::AlterColumn { column_name, op } => {
                 self.alter_column(target, &mut def, column_name, op).await?;
@@ -147,7 +163,12 @@ impl Session {
                     return Ok(());
                 }
             }
-            Op::OwnerTo { .. } => return Ok(()),
+            Op::RenameConstraint { old_name, new_name } => {
+                rename_constraint(&mut def, &fold(old_name), &fold(new_name), &target.name)?;
+                // The rows' shape and the key files go by identifiers.
+                def.schema_version -= 1;
+            }
+            Op::OwnerTo { new_owner } => return self.change_owner(target.oid, new_owner).await,
             other => return Err(PgError::unsupported(format!("ALTER TABLE … {other}"))),
         }
         object.relation = Relation::Table(Arc::new(def));
@@ -176,10 +197,16 @@ impl Session {
         constraint: &TableConstraint,
     ) -> PgResult<()> {
         let new = columns::table_constraint(constraint)?;
-        let key = !matches!(new.kind, NewKind::Check(..));
-        // Rows written before would have to be looked through, and given key files.
-        if key && self.has_history(target.oid).await? {
-            return Err(PgError::unsupported("adding a key to a table that has rows"));
+        if let NewKind::PrimaryKey(names) | NewKind::Unique(names) = &new.kind {
+            columns::column_ids(&def.columns, names)?;
+            if matches!(new.kind, NewKind::PrimaryKey(_)) {
+                for name in names {
+                    self.refuse_nulls(target, name).await?;
+                }
+            }
+            let default = || columns::default_name(&target.name, &new.kind);
+            let name = new.name.clone().unwrap_or_else(default);
+            self.refuse_duplicates(target, &name, names).await?;
         }
         if let NewKind::Check(expr, _) = &new.kind {
             let violated = Expr::UnaryOp {
@@ -253,14 +280,7 @@ impl Session {
         let place = target.column(&name)?;
         match operation {
             Op::SetNotNull => {
-                let null = Expr::IsNull(Box::new(build::column(&name)));
-                if self.any_row(target, null).await? {
-                    let message = format!(
-                        "column \"{name}\" of relation \"{}\" contains null values",
-                        target.name
-                    );
-                    return Err(PgError::new("23502", message));
-                }
+                self.refuse_nulls(target, &name).await?;
                 def.columns[place].not_null = true;
             }
             Op::DropNotNull => {
@@ -276,18 +296,13 @@ impl Session {
                 def.columns[place].default = Some(value.to_string());
             }
             Op::DropDefault => def.columns[place].default = None,
-            Op::SetDataType { data_type, using: None, .. } => {
+            Op::SetDataType { data_type, using, .. } => {
                 let ty = chronos_sql_ext::sql_type(data_type)?;
-                if !widens(&def.columns[place].ty, &ty) {
-                    return Err(PgError::unsupported(
-                        "changing a column's type other than to a wider one",
-                    ));
-                }
                 self.refuse_for_views(target, "changing a column of a table that a view reads")?;
+                if using.is_some() || !widens(&def.columns[place].ty, &ty) {
+                    return Err(PgError::internal("a rewrite of rows in the wrong place"));
+                }
                 def.columns[place].ty = ty;
-            }
-            Op::SetDataType { .. } => {
-                return Err(PgError::unsupported("ALTER COLUMN … TYPE … USING"));
             }
             Op::AddGenerated { .. } => {
                 return Err(PgError::unsupported("ALTER COLUMN … ADD GENERATED"));
@@ -299,18 +314,11 @@ impl Session {
     async fn rename_table(
         &mut self,
         target: &WriteTarget,
-        mut object: Object,
         name: &RenameTableNameKind,
     ) -> PgResult<()> {
         let (RenameTableNameKind::As(name) | RenameTableNameKind::To(name)) = name;
         let name = single(name)?;
-        self.refuse_for_views(target, "renaming a table that a view reads")?;
-        let scope = self.scope()?;
-        if let Some(namespace) = object.namespace {
-            self.name_is_free(&scope, namespace, &name, false)?;
-        }
-        object.name = name;
-        self.change(target.oid, Some(object)).await
+        self.move_relation(target.oid, None, Some(&name)).await
     }
 
     /// Views name tables and columns by their text.
@@ -346,6 +354,136 @@ impl Session {
                 | SqlType::Numeric(_)
         );
         Ok(Some(if bare { text } else { format!("'{}'", text.replace('\'', "''")) }))
+    }
+
+    /// 23502 where a column has a NULL.
+    async fn refuse_nulls(&mut self, target: &WriteTarget, name: &str) -> PgResult<()> {
+        let null = Expr::IsNull(Box::new(build::column(name)));
+        if self.any_row(target, null).await? {
+            let message =
+                format!("column \"{name}\" of relation \"{}\" contains null values", target.name);
+            return Err(PgError::new("23502", message));
+        }
+        Ok(())
+    }
+
+    /// 23505 where two rows have one key. Segments that were written before the key have no
+    /// key file for it; look-ups compute their hashes from the rows.
+    pub(super) async fn refuse_duplicates(
+        &mut self,
+        target: &WriteTarget,
+        key: &str,
+        columns: &[String],
+    ) -> PgResult<()> {
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let list: Vec<String> = columns.iter().map(|c| quoted(c)).collect();
+        let present: Vec<String> = list.iter().map(|c| format!("{c} IS NOT NULL")).collect();
+        let text = format!(
+            "SELECT 1 FROM {}.{} WHERE {} GROUP BY {} HAVING count(*) > 1 LIMIT 1",
+            quoted(&target.schema),
+            quoted(&target.name),
+            present.join(" AND "),
+            list.join(", ")
+        );
+        let parsed = chronos_sql_ext::parse(&text)?.pop().map(|s| s.kind);
+        let Some(chronos_sql_ext::StatementKind::Sql(statement)) = parsed else {
+            return Err(PgError::internal("the search for duplicates does not parse"));
+        };
+        let planned = self.plan(&statement).await?;
+        if self.collect(planned).await?.iter().any(|b| b.num_rows() > 0) {
+            let message = format!("could not create unique index \"{key}\"");
+            let mut error = PgError::new("23505", message)
+                .detail(format!("A value of ({}) stands in several rows.", columns.join(", ")));
+            error.schema = Some(target.schema.clone());
+            error.table = Some(target.name.clone());
+            error.constraint = Some(key.to_owned());
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Whether a new type of a column takes new values in every row.
+    fn needs_rewrite(
+        &self,
+        target: &WriteTarget,
+        name: &Ident,
+        data_type: &datafusion::sql::sqlparser::ast::DataType,
+        using: Option<&Expr>,
+    ) -> PgResult<bool> {
+        let place = target.column(&fold(name))?;
+        let ty = chronos_sql_ext::sql_type(data_type)?;
+        Ok(using.is_some() || !widens(&target.def.columns[place].ty, &ty))
+    }
+
+    /// Gives a column another type by writing every row again. The past keeps the old column:
+    /// the new one has a number of its own.
+    async fn rewrite_column(
+        &mut self,
+        target: &WriteTarget,
+        mut object: Object,
+        name: &Ident,
+        data_type: &datafusion::sql::sqlparser::ast::DataType,
+        using: Option<&Expr>,
+    ) -> PgResult<()> {
+        self.refuse_for_views(target, "changing a column of a table that a view reads")?;
+        let name = fold(name);
+        let place = target.column(&name)?;
+        let old = target.def.columns[place].clone();
+        let scope = self.scope()?;
+        let indexed = scope.objects.iter(scope.at).any(|(_, o)| {
+            matches!(&o.relation, Relation::Index { table, columns, .. }
+                if *table == target.oid && columns.contains(&old.id))
+        });
+        let referenced = scope.objects.iter(scope.at).any(|(_, o)| match &o.relation {
+            Relation::Table(def) => def.constraints.iter().any(|c| {
+                matches!(&c.kind, ConstraintKind::ForeignKey { table, referenced, .. }
+                    if *table == target.oid && referenced.contains(&old.id))
+            }),
+            _ => false,
+        });
+        let generated = target.def.columns.iter().any(|c| c.generated.is_some());
+        if indexed || referenced || generated || old.identity_always.is_some() {
+            return Err(PgError::unsupported(
+                "changing the type of a column that an index, key or generated column needs",
+            ));
+        }
+        let mut def = TableDef::clone(&target.def);
+        def.schema_version += 1;
+        let id = ColumnId(def.next_column);
+        def.next_column += 1;
+        let column = &mut def.columns[place];
+        column.id = id;
+        column.ty = chronos_sql_ext::sql_type(data_type)?;
+        column.missing = None;
+        for constraint in &mut def.constraints {
+            let columns = match &mut constraint.kind {
+                ConstraintKind::PrimaryKey(columns) | ConstraintKind::Unique(columns) => columns,
+                ConstraintKind::ForeignKey { columns, .. } => columns,
+                ConstraintKind::Check(_) => continue,
+            };
+            columns.iter_mut().filter(|c| **c == old.id).for_each(|c| *c = id);
+        }
+        if let Some(comment) = object.comments.remove(&old.id.0) {
+            object.comments.insert(id.0, comment);
+        }
+        let value = match using {
+            Some(expr) => expr.clone(),
+            None => build::column(&name),
+        };
+        let rows = self.converted_rows(target, place, value, &def.columns[place]).await?;
+        if let Some(default) = def.columns[place].default.clone() {
+            let expr = crate::session::write::parse_expr(&default)?;
+            self.check_default(&def.columns[place], &expr).await?;
+        }
+        object.relation = Relation::Table(Arc::new(def));
+        // Own rows of the old shape are ended before the shape changes.
+        self.end_rewritten(target, &rows).await?;
+        self.change(target.oid, Some(object)).await?;
+        let after = self.write_target_named(&crate::session::names::RelationName {
+            schema: Some(target.schema.clone()),
+            name: target.name.clone(),
+        })?;
+        self.insert_rewritten(&after, rows).await
     }
 
     async fn has_rows_now(&mut self, target: &WriteTarget) -> PgResult<bool> {

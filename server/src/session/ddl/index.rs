@@ -49,11 +49,8 @@ impl Session {
         }
         let oid = self.allocate_oid().await?;
         if create.unique {
-            // Uniqueness is kept by constraints; rows written before it would have to be looked
-            // through and given key files.
-            if self.has_history(target.oid).await? {
-                return Err(PgError::unsupported("a unique index on a table that has rows"));
-            }
+            // Uniqueness is kept by constraints.
+            self.refuse_duplicates(&target, &name, &names).await?;
             let mut def = TableDef::clone(&target.def);
             def.schema_version += 1;
             def.constraints.push(Constraint { oid, name, kind: ConstraintKind::Unique(ids) });

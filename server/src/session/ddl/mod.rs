@@ -6,6 +6,8 @@ mod columns;
 mod drop;
 mod index;
 mod relations;
+mod rename;
+mod roles;
 mod sequence;
 mod table;
 
@@ -48,6 +50,9 @@ pub(super) fn verb(sql: &Statement) -> String {
 impl Session {
     /// Carries out a definition and gives its tag.
     pub(super) async fn define(&mut self, sql: &Statement) -> PgResult<String> {
+        if let Some(tag) = self.define_access(sql).await? {
+            return Ok(tag);
+        }
         match sql {
             Statement::CreateTable(create) if create.query.is_some() => {
                 self.create_table_as(create).await

@@ -78,6 +78,9 @@ impl Session {
         };
         // Names mean what they mean now, whatever the search path of who reads the view.
         let mut query = create.query.clone();
+        if crate::session::history::holds_call(&query) {
+            return Err(PgError::unsupported("a function about history in a view"));
+        }
         qualify(&mut query, &scope, &self.shared.identity.database)?;
         let planned = self.plan(&Statement::Query(query.clone())).await?;
         let mut columns = Vec::with_capacity(planned.fields.len());
