@@ -195,7 +195,15 @@ impl Session {
             .collect();
         let query = target_query(target, &alias, &items, Vec::new(), None, None);
         let assigned = vec![false; target.def.columns.len()];
-        let write = Write { target: target.clone(), alias, query, assigned, returning: None };
+        let write = Write {
+            target: target.clone(),
+            alias,
+            query,
+            assigned,
+            returning: None,
+            others: Vec::new(),
+            deletes: false,
+        };
         let (fields, mut stream) = self.start_write(&write).await?;
         let mut result = Rewritten::default();
         let internal = || PgError::internal("rows without their places");
@@ -250,8 +258,7 @@ impl Session {
             return Ok(());
         }
         self.check(target, &batch).await?;
-        let versions = rows.versions.into();
-        self.insert_versions(target, Matched { rows: batch, versions, places: Vec::new() }).await
+        self.insert_versions(target, batch, rows.versions.into()).await
     }
 
     /// Takes an UPDATE apart.

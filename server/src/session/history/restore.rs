@@ -321,12 +321,10 @@ impl Session {
     async fn carry_out(&mut self, target: &WriteTarget, work: Work) -> PgResult<()> {
         let rows = concat_batches(&nullable(target), &work.rows)?;
         self.check(target, &rows).await?;
-        let mut guard = self.shared.transaction.write().await;
-        let transaction = guard.as_mut().ok_or_else(crate::session::session::aborted)?;
-        transaction.end_rows(target.oid, &work.ends)?;
+        self.end_rows(target, &work.ends).await?;
         if rows.num_rows() > 0 {
             let versions = Int64Array::from(work.versions);
-            transaction.insert(target.oid, rows, Some(versions)).await?;
+            self.insert_versions(target, rows, versions).await?;
         }
         Ok(())
     }
