@@ -31,7 +31,7 @@ pub use functions::cast;
 pub use names::{output_name, output_names};
 pub use parser::MERGE_NOTHING;
 pub use session::configure;
-pub use statement::{Extension, Statement, StatementKind, TransactionModes, parse};
+pub use statement::{Extension, FetchCount, Statement, StatementKind, TransactionModes, parse};
 pub use temporal::{HIDDEN_COLUMNS, Resolved, TemporalCatalog, TemporalInfo, is_hidden};
 pub use types::{is_serial, sql_type};
 

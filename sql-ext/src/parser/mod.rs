@@ -15,6 +15,7 @@ mod extensions;
 mod guard;
 mod merge;
 mod source;
+mod spelling;
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,8 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
     let kind = match extensions::parse(source, tokens)? {
         Some(extension) => StatementKind::Extension(extension),
         None => {
+            let plain = spelling::plain(tokens);
+            let tokens = plain.as_deref().unwrap_or(tokens);
             let clauses::Extracted { tokens, clauses, whole } = clauses::extract(source, tokens)?;
             let mut parser = parser(&merge::nothing_spelled_out(tokens));
             let mut statement =
