@@ -168,7 +168,9 @@ impl SqlType {
             DataType::Boolean => SqlType::Bool,
             DataType::Int8 | DataType::Int16 | DataType::UInt8 => SqlType::Int2,
             DataType::Int32 | DataType::UInt16 => SqlType::Int4,
-            DataType::Int64 | DataType::UInt32 | DataType::UInt64 => SqlType::Int8,
+            DataType::Int64 | DataType::UInt64 => SqlType::Int8,
+            // Nothing else is unsigned and of this width; CASE and set operations lose the tag.
+            DataType::UInt32 => SqlType::Oid,
             DataType::Float16 | DataType::Float32 => SqlType::Float4,
             DataType::Float64 => SqlType::Float8,
             DataType::Decimal32(p, s)

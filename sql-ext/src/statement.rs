@@ -65,6 +65,15 @@ pub enum Extension {
         /// The modes.
         modes: TransactionModes,
     },
+    /// `FETCH … FROM cursor` or `MOVE … FROM cursor`
+    Fetch {
+        /// The cursor.
+        name: ast::Ident,
+        /// Which rows.
+        count: FetchCount,
+        /// MOVE: the rows are passed over.
+        only_move: bool,
+    },
     /// `RESTORE TABLE …` or `RESTORE ROW …`
     Restore(Box<Restore>),
     /// `UNDROP TABLE t [AS OF <instant>] [AS name]`
@@ -171,6 +180,22 @@ pub enum Moment {
     Instant(ast::Expr),
     /// `VERSION n`: the table's commit number.
     Version(ast::Expr),
+}
+
+/// Which rows FETCH asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchCount {
+    /// So many rows on, or back where negative; 0 is the present row again.
+    Rows(i64),
+    /// All rows up to the end or back to the beginning.
+    All {
+        /// Back to the beginning.
+        backward: bool,
+    },
+    /// The row of that number from the beginning, or from the end where negative.
+    Absolute(i64),
+    /// The row so many on or back.
+    Relative(i64),
 }
 
 /// The modes of a transaction.

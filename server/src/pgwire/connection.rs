@@ -51,12 +51,16 @@ where
             return io.close().await;
         }
     };
+    // Ends with the node, or when another session ends this one.
+    let shutdown = shared.shutdown.child_token();
+    let mut executor = executor;
+    executor.attach(shutdown.clone());
     let mut connection = Connection {
         io,
         executor,
         token: cancel.start(),
         cancel,
-        shutdown: shared.shutdown.clone(),
+        shutdown,
         statements: HashMap::new(),
         portals: HashMap::new(),
         implicit: false,
@@ -275,6 +279,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, E: Executor> Connection<S, E> {
         let status = self.executor.status();
         if status != TransactionStatus::InBlock {
             self.portals.clear();
+        }
+        self.executor.rest();
+        for (sender, channel, payload) in self.executor.take_notifications() {
+            backend::notification(&mut self.io.out, sender, &channel, &payload);
         }
         backend::ready(&mut self.io.out, status);
         self.busy = false;

@@ -33,6 +33,37 @@ impl Cursor {
         Cursor { fields, formats, rows, batch: None }
     }
 
+    /// Passes over up to `most` rows; gives how many there were.
+    pub(super) async fn skip(
+        &mut self,
+        settings: &TextSettings,
+        token: &CancellationToken,
+        most: u64,
+    ) -> Flow<u64> {
+        let mut skipped = 0;
+        while skipped < most {
+            if let Some((encoder, next)) = &mut self.batch {
+                let left = (encoder.rows() - *next) as u64;
+                let n = left.min(most - skipped);
+                *next += usize::try_from(n).unwrap_or(usize::MAX);
+                skipped += n;
+                if n == left {
+                    self.batch = None;
+                }
+                continue;
+            }
+            let batch = tokio::select! {
+                biased;
+                () = token.cancelled() => return Err(canceled().into()),
+                batch = self.rows.next() => batch,
+            };
+            let Some(batch) = batch else { break };
+            let encoder = RowEncoder::new(&self.fields, &self.formats, &batch?, settings)?;
+            self.batch = Some((encoder, 0));
+        }
+        Ok(skipped)
+    }
+
     /// Sends up to `most` DataRow messages. When it has sent as many it does not look whether
     /// there are more.
     pub(super) async fn send<S: AsyncRead + AsyncWrite + Unpin>(

@@ -159,7 +159,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, E: Executor> Connection<S, E> {
     }
 
     pub(super) fn describe_portal(&mut self, name: &str) -> Flow<()> {
-        let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
+        let Some(portal) = self.portals.get(name) else {
+            let fields = self.executor.cursor_fields(name).ok_or_else(|| no_portal(name))?;
+            backend::row_description(&mut self.io.out, &fields, |_| 0);
+            return Ok(());
+        };
         match &portal.fields {
             Some(fields) => {
                 backend::row_description(&mut self.io.out, fields, |i| portal.formats[i]);
@@ -176,6 +180,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, E: Executor> Connection<S, E> {
         self.advance(name, &mut portal, most).await?;
         self.portals.insert(name.to_owned(), portal);
         Ok(())
+    }
+
+    /// MOVE in a portal.
+    pub(super) async fn move_portal(&mut self, name: &str, rows: u64) -> Flow<String> {
+        let missing = || PgError::new("34000", format!("cursor \"{name}\" does not exist"));
+        let settings = self.executor.text_settings();
+        let portal = self.portals.get_mut(name).ok_or_else(missing)?;
+        match &mut portal.state {
+            State::Suspended(cursor, _) => {
+                let moved = cursor.skip(&settings, &self.token, rows).await?;
+                Ok(format!("MOVE {moved}"))
+            }
+            State::AtEnd(_) => Ok("MOVE 0".to_owned()),
+            State::Bound(_) | State::Done => {
+                Err(PgError::unsupported("MOVE in a portal that was not executed").into())
+            }
+        }
     }
 
     async fn advance(
@@ -213,6 +234,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, E: Executor> Connection<S, E> {
                     }
                     let cursor = Cursor::new(fields, rows, portal.formats.clone());
                     portal.state = State::Suspended(cursor, tag);
+                }
+                Response::MovePortal { name, rows } => {
+                    let tag = self.move_portal(&name, rows).await?;
+                    self.complete(&Ended::Tag(tag));
                 }
                 Response::CopyIn(sink) => {
                     let tag = self.copy_in(sink).await?;

@@ -58,6 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, E: Executor> Connection<S, E> {
                 let sent = cursor.send(&mut self.io, &settings, &self.token, u64::MAX).await?;
                 Ended::Tag(format!("{tag} {}", sent.rows))
             }
+            Response::MovePortal { name, rows } => Ended::Tag(self.move_portal(&name, rows).await?),
             Response::CopyIn(sink) => Ended::Tag(self.copy_in(sink).await?),
             Response::CopyOut { fields, rows, options } => {
                 Ended::Tag(self.copy_out(fields, rows, options).await?)

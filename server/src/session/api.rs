@@ -58,6 +58,14 @@ pub enum Response {
         /// The tag without its count.
         tag: String,
     },
+    /// MOVE forwards in a portal of the extended protocol, which has the name of no cursor of
+    /// SQL: rows to pass over. The protocol side completes it with `MOVE n`.
+    MovePortal {
+        /// The portal.
+        name: String,
+        /// At most that many rows.
+        rows: u64,
+    },
     /// CopyInResponse: data follows from the client.
     CopyIn(Box<dyn CopyIn>),
     /// CopyOutResponse: the rows as COPY data, then `COPY n`.
@@ -198,6 +206,22 @@ pub trait Executor: Send {
 
     /// Settings reported by ParameterStatus that changed since the last call.
     fn take_parameter_changes(&mut self) -> Vec<(String, String)>;
+
+    /// The notifications that came so far, to be sent before ReadyForQuery.
+    fn take_notifications(&mut self) -> Vec<(i32, String, String)> {
+        Vec::new()
+    }
+
+    /// The connection ends when `token` is cancelled, as pg_terminate_backend() does.
+    fn attach(&mut self, _token: CancellationToken) {}
+
+    /// All that a message asked for is done and sent.
+    fn rest(&mut self) {}
+
+    /// The columns of a cursor of DECLARE, which can be described like a portal.
+    fn cursor_fields(&self, _name: &str) -> Option<Arc<[FieldDescription]>> {
+        None
+    }
 
     /// Waits for a notification (LISTEN/NOTIFY) for this session: sender's process id, channel,
     /// payload. Cancel safe.

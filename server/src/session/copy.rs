@@ -280,6 +280,10 @@ struct CopyRows {
 
 #[async_trait]
 impl CopyIn for CopyRows {
+    fn relation(&self) -> &str {
+        &self.target.name
+    }
+
     fn fields(&self) -> &[FieldDescription] {
         &self.fields
     }

@@ -1,11 +1,10 @@
-//! DECLARE, FETCH and CLOSE: a query read piece by piece, forwards.
+//! DECLARE, FETCH, MOVE and CLOSE: a query read piece by piece, backwards too if it is SCROLL.
 
 use std::sync::Arc;
 
+use chronos_sql_ext::FetchCount;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::sql::sqlparser::ast::{
-    CloseCursor, Declare, FetchDirection, Ident, Statement, Value, ValueWithSpan,
-};
+use datafusion::sql::sqlparser::ast::{CloseCursor, Declare, Ident, Statement};
 use futures::StreamExt;
 
 use super::api::{FieldDescription, Response, RowStream};
@@ -15,74 +14,164 @@ use super::transaction::Block;
 use crate::error::{PgError, PgResult};
 
 /// An open cursor.
+///
+/// ```text
+/// position   0            1 … n          n + 1
+///            before all   on that row    after the last
+/// ```
 pub(super) struct Cursor {
     fields: Arc<[FieldDescription]>,
     /// Behind a lock only to be shareable; it is never contended.
     rows: parking_lot::Mutex<RowStream>,
-    /// Read and not fetched yet.
-    rest: Option<RecordBatch>,
+    /// SCROLL: all rows read so far. Otherwise the rows read and not fetched.
+    read: Vec<RecordBatch>,
+    scroll: bool,
+    /// The number of the present row, from 1.
+    position: usize,
+    /// Rows read from the stream.
+    known: usize,
+    /// The stream has ended.
+    ended: bool,
     /// WITH HOLD: outlives its transaction.
     pub hold: bool,
 }
 
+fn backward() -> PgError {
+    PgError::new("55000", "cursor can only scan forward")
+        .hint("Declare it with SCROLL option to enable backward scan.")
+}
+
 impl Cursor {
-    async fn take(&mut self, limit: usize) -> PgResult<Vec<RecordBatch>> {
-        let mut taken = Vec::new();
-        let mut left = limit;
-        while left > 0 {
-            let batch = match self.rest.take() {
-                Some(batch) => batch,
-                None => match self.rows.get_mut().next().await {
-                    Some(batch) => batch?,
-                    None => break,
-                },
-            };
-            let n = batch.num_rows().min(left);
-            if n < batch.num_rows() {
-                self.rest = Some(batch.slice(n, batch.num_rows() - n));
+    /// Reads until that many rows are known or there are no more.
+    async fn read_to(&mut self, wanted: usize) -> PgResult<()> {
+        while self.known < wanted && !self.ended {
+            match self.rows.get_mut().next().await {
+                Some(batch) => {
+                    let batch = batch?;
+                    self.known += batch.num_rows();
+                    self.read.push(batch);
+                }
+                None => self.ended = true,
             }
+        }
+        Ok(())
+    }
+
+    /// The known rows from number `first` (from 1), at most `count` of them.
+    fn slice(&mut self, first: usize, count: usize) -> Vec<RecordBatch> {
+        // Without SCROLL, what came before is gone.
+        let gone = self.known - self.read.iter().map(RecordBatch::num_rows).sum::<usize>();
+        let (mut skip, mut left) = (first - 1 - gone, count);
+        let mut taken = Vec::new();
+        for batch in &self.read {
+            let rows = batch.num_rows();
+            if skip >= rows {
+                skip -= rows;
+                continue;
+            }
+            let n = (rows - skip).min(left);
+            if n == 0 {
+                break;
+            }
+            taken.push(batch.slice(skip, n));
             left -= n;
-            taken.push(batch.slice(0, n));
+            skip = 0;
         }
-        Ok(taken)
+        taken
     }
-}
 
-fn count(limit: &ValueWithSpan) -> PgResult<i64> {
-    match &limit.value {
-        Value::Number(n, _) => n
-            .to_string()
-            .parse()
-            .map_err(|_| PgError::new("42601", format!("invalid row count \"{n}\""))),
-        other => Err(PgError::new("42601", format!("invalid row count \"{other}\""))),
-    }
-}
-
-/// How many rows a direction asks for.
-fn limit(direction: &FetchDirection) -> PgResult<usize> {
-    let backward = || {
-        PgError::new("55000", "cursor can only scan forward")
-            .hint("Chronos reads cursors forwards only.")
-    };
-    let n = match direction {
-        FetchDirection::Next => 1,
-        FetchDirection::All | FetchDirection::ForwardAll => return Ok(usize::MAX),
-        FetchDirection::Forward { limit: None } => 1,
-        FetchDirection::Count { limit } | FetchDirection::Forward { limit: Some(limit) } => {
-            count(limit)?
+    /// Drops the rows up to the present one, which cannot be asked for again.
+    fn forget(&mut self) {
+        if self.scroll {
+            return;
         }
-        FetchDirection::Relative { limit } => match count(limit)? {
-            1 => 1,
-            _ => return Err(PgError::unsupported("FETCH RELATIVE")),
-        },
-        FetchDirection::Prior
-        | FetchDirection::First
-        | FetchDirection::Last
-        | FetchDirection::Absolute { .. }
-        | FetchDirection::Backward { .. }
-        | FetchDirection::BackwardAll => return Err(backward()),
-    };
-    usize::try_from(n).map_err(|_| backward())
+        let kept = self.known - self.position.min(self.known);
+        let mut extra = self.read.iter().map(RecordBatch::num_rows).sum::<usize>() - kept;
+        while let Some(batch) = self.read.first() {
+            let rows = batch.num_rows();
+            if extra < rows {
+                let rest = batch.slice(extra, rows - extra);
+                self.read[0] = rest;
+                break;
+            }
+            extra -= rows;
+            self.read.remove(0);
+        }
+    }
+
+    /// Goes on by up to `count` rows and gives them.
+    async fn forward(&mut self, count: usize) -> PgResult<Vec<RecordBatch>> {
+        let wanted = self.position.saturating_add(count);
+        self.read_to(wanted).await?;
+        let first = self.position + 1;
+        let last = wanted.min(self.known);
+        let rows = if last < first { Vec::new() } else { self.slice(first, last + 1 - first) };
+        self.position = if last < wanted { self.known + 1 } else { last };
+        self.forget();
+        Ok(rows)
+    }
+
+    /// Goes back by up to `count` rows and gives them, the last one first.
+    fn backward(&mut self, count: usize) -> PgResult<Vec<RecordBatch>> {
+        if !self.scroll {
+            return Err(backward());
+        }
+        let last = self.position.saturating_sub(1);
+        let first = last.saturating_sub(count);
+        let mut rows = Vec::with_capacity(last - first);
+        for number in (first + 1..=last).rev() {
+            rows.extend(self.slice(number, 1));
+        }
+        self.position = if last - first < count { 0 } else { first + 1 };
+        Ok(rows)
+    }
+
+    /// Goes to the row of that number, from 1, and gives it if it is there.
+    async fn to(&mut self, number: usize) -> PgResult<Vec<RecordBatch>> {
+        if number <= self.position && !self.scroll {
+            return Err(backward());
+        }
+        if number == 0 {
+            self.position = 0;
+            return Ok(Vec::new());
+        }
+        self.read_to(number).await?;
+        self.position = number.min(self.known + 1);
+        let rows = if number <= self.known { self.slice(number, 1) } else { Vec::new() };
+        self.forget();
+        Ok(rows)
+    }
+
+    async fn take(&mut self, count: FetchCount) -> PgResult<Vec<RecordBatch>> {
+        let size = |n: i64| usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX);
+        match count {
+            FetchCount::Rows(0) | FetchCount::Relative(0) => {
+                if self.position == 0 || self.position > self.known {
+                    return Ok(Vec::new());
+                }
+                if !self.scroll {
+                    return Err(backward());
+                }
+                Ok(self.slice(self.position, 1))
+            }
+            FetchCount::Rows(n) if n > 0 => self.forward(size(n)).await,
+            FetchCount::Rows(n) => self.backward(size(n)),
+            FetchCount::All { backward: false } => self.forward(usize::MAX).await,
+            FetchCount::All { backward: true } => self.backward(usize::MAX),
+            FetchCount::Absolute(n) if n >= 0 => self.to(size(n)).await,
+            FetchCount::Absolute(n) => {
+                self.read_to(usize::MAX).await?;
+                match (self.known + 1).checked_sub(size(n)) {
+                    Some(number) => self.to(number).await,
+                    None => self.to(0).await,
+                }
+            }
+            FetchCount::Relative(n) if n > 0 => {
+                self.to(self.position.saturating_add(size(n))).await
+            }
+            FetchCount::Relative(n) => self.to(self.position.saturating_sub(size(n))).await,
+        }
+    }
 }
 
 impl Session {
@@ -92,9 +181,6 @@ impl Session {
             else {
                 return Err(PgError::new("42601", "DECLARE needs a query"));
             };
-            if declaration.scroll == Some(true) {
-                return Err(PgError::unsupported("a SCROLL cursor"));
-            }
             let hold = declaration.hold == Some(true);
             if self.block == Block::None && !hold {
                 let message = "DECLARE CURSOR can only be used in transaction blocks";
@@ -112,10 +198,17 @@ impl Session {
             let Response::Rows { fields, rows, .. } = result? else {
                 return Err(PgError::new("42P11", "a cursor must read"));
             };
-            self.cursors.insert(
-                name,
-                Cursor { fields, rows: parking_lot::Mutex::new(rows), rest: None, hold },
-            );
+            let cursor = Cursor {
+                fields,
+                rows: parking_lot::Mutex::new(rows),
+                read: Vec::new(),
+                scroll: declaration.scroll == Some(true),
+                position: 0,
+                known: 0,
+                ended: false,
+                hold,
+            };
+            self.cursors.insert(name, cursor);
         }
         Ok("DECLARE CURSOR".to_owned())
     }
@@ -123,19 +216,34 @@ impl Session {
     pub(super) async fn fetch(
         &mut self,
         name: &Ident,
-        direction: &FetchDirection,
+        count: FetchCount,
+        only_move: bool,
     ) -> PgResult<Response> {
         let name = fold(name);
-        let limit = limit(direction)?;
-        let cursor = self.cursors.get_mut(&name).ok_or_else(|| missing(&name))?;
+        let Some(cursor) = self.cursors.get_mut(&name) else {
+            // Portals have their names in the same space, and asyncpg moves in them.
+            return match (only_move, count) {
+                (true, FetchCount::Rows(n) | FetchCount::Relative(n)) if n >= 0 => {
+                    Ok(Response::MovePortal { name, rows: n.unsigned_abs() })
+                }
+                (true, FetchCount::All { backward: false }) => {
+                    Ok(Response::MovePortal { name, rows: u64::MAX })
+                }
+                _ => Err(missing(&name)),
+            };
+        };
         let fields = Arc::clone(&cursor.fields);
-        let batches = cursor.take(limit).await?;
+        let batches = cursor.take(count).await?;
+        if only_move {
+            let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+            return Ok(Response::Complete(format!("MOVE {rows}")));
+        }
         let rows = futures::stream::iter(batches.into_iter().map(Ok)).boxed();
         Ok(Response::Rows { fields, rows, tag: "FETCH".to_owned() })
     }
 
-    pub(super) fn cursor_fields(&self, name: &Ident) -> Option<Arc<[FieldDescription]>> {
-        self.cursors.get(&fold(name)).map(|c| Arc::clone(&c.fields))
+    pub(super) fn cursor_described(&self, name: &str) -> Option<Arc<[FieldDescription]>> {
+        self.cursors.get(name).map(|c| Arc::clone(&c.fields))
     }
 
     pub(super) fn close_cursor(&mut self, cursor: &CloseCursor) -> PgResult<String> {

@@ -177,7 +177,8 @@ impl Session {
             return Ok(());
         }
         let (_, planned) = self.evaluate_fields(joined, items, types).await?;
-        learn(&planned, types)
+        learn(&planned, types);
+        Ok(())
     }
 
     /// The types of the parameters that planning a query tells.
@@ -186,7 +187,8 @@ impl Session {
             return Ok(());
         }
         let planned = self.plan_described(query, types).await?;
-        learn(&planned, types)
+        learn(&planned, types);
+        Ok(())
     }
 
     async fn describe_insert(
@@ -237,16 +239,12 @@ impl Session {
 }
 
 /// Notes the types that a plan tells of parameters.
-fn learn(planned: &Planned, types: &mut Types) -> PgResult<()> {
-    let inferred = planned.plan.get_parameter_fields()?;
-    for (i, slot) in types.iter_mut().enumerate() {
-        if slot.is_none()
-            && let Some(Some(field)) = inferred.get(&format!("${}", i + 1))
-        {
-            *slot = SqlType::of_field(field);
+fn learn(planned: &Planned, types: &mut Types) {
+    for (slot, ty) in types.iter_mut().zip(&planned.types) {
+        if slot.is_none() {
+            slot.clone_from(ty);
         }
     }
-    Ok(())
 }
 
 fn note_projection<'t>(

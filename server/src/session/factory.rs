@@ -7,6 +7,7 @@ use chronos_catalog::NameKind;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnv;
 
+use super::backends::Backends;
 use super::session::Session;
 use super::settings::Settings;
 use super::shared::Identity;
@@ -25,6 +26,7 @@ const QUERY_MEMORY: usize = 2 << 30;
 pub struct Sessions {
     engine: Arc<Engine>,
     runtime: Arc<RuntimeEnv>,
+    backends: Arc<Backends>,
 }
 
 impl Sessions {
@@ -34,7 +36,7 @@ impl Sessions {
             memory_pool: Arc::new(FairSpillPool::new(QUERY_MEMORY)),
             ..RuntimeEnv::default()
         };
-        Sessions { engine, runtime: Arc::new(runtime) }
+        Sessions { engine, runtime: Arc::new(runtime), backends: Arc::default() }
     }
 
     /// A session of a role.
@@ -67,8 +69,13 @@ impl Sessions {
         }
         let identity = Identity { user: startup.user, database, process_id: startup.process_id };
         let settings = Settings::new(settings)?;
-        let session =
-            Session::new(Arc::clone(&self.engine), Arc::clone(&self.runtime), identity, settings);
+        let session = Session::new(
+            Arc::clone(&self.engine),
+            Arc::clone(&self.runtime),
+            &self.backends,
+            identity,
+            settings,
+        );
         session.session_as_of()?;
         Ok(session)
     }

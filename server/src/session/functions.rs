@@ -13,7 +13,8 @@ use datafusion::logical_expr::{
     Volatility,
 };
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, Function, Ident, ObjectNamePart, visit_expressions_mut,
+    self, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
+    Ident, ObjectNamePart, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -24,7 +25,7 @@ use crate::error::{PgError, PgResult};
 use crate::pgwire::types;
 
 /// What a function does with one row's arguments.
-type Body = fn(&Shared, &[ScalarValue], &[FieldRef]) -> PgResult<ScalarValue>;
+pub(super) type Body = fn(&Shared, &[ScalarValue], &[FieldRef]) -> PgResult<ScalarValue>;
 
 /// One function.
 struct SessionFunction {
@@ -118,7 +119,7 @@ impl ScalarUDFImpl for SessionFunction {
 }
 
 /// The text of an argument; `None` for NULL.
-fn text(value: &ScalarValue) -> Option<String> {
+pub(super) fn text(value: &ScalarValue) -> Option<String> {
     match value {
         ScalarValue::Utf8(v) | ScalarValue::Utf8View(v) | ScalarValue::LargeUtf8(v) => v.clone(),
         ScalarValue::Null => None,
@@ -127,7 +128,7 @@ fn text(value: &ScalarValue) -> Option<String> {
     }
 }
 
-fn string(value: impl Into<String>) -> ScalarValue {
+pub(super) fn string(value: impl Into<String>) -> ScalarValue {
     ScalarValue::Utf8View(Some(value.into()))
 }
 
@@ -314,21 +315,11 @@ fn pg_typeof(_: &Shared, _: &[ScalarValue], fields: &[FieldRef]) -> PgResult<Sca
     Ok(string(name.unwrap_or_else(|| "unknown".to_owned())))
 }
 
-fn pg_sleep(_: &Shared, args: &[ScalarValue], _: &[FieldRef]) -> PgResult<ScalarValue> {
-    if let ScalarValue::Float64(Some(seconds)) = args[0].cast_to(&DataType::Float64)?
-        && seconds > 0.0
-    {
-        let limit = seconds.min(86_400.0);
-        wait(tokio::time::sleep(std::time::Duration::from_secs_f64(limit)));
-    }
-    Ok(string(""))
-}
-
 /// The functions, under the names that [`rewrite`] gives them.
 pub(super) fn functions(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
     use SqlType as T;
     use Volatility::{Stable, Volatile};
-    let all: [(&str, (usize, usize), SqlType, Volatility, Body); 16] = [
+    let all: [(&str, (usize, usize), SqlType, Volatility, Body); 15] = [
         ("current_setting", (1, 2), T::Text, Stable, current_setting),
         ("set_config", (3, 3), T::Text, Volatile, set_config),
         ("nextval", (1, 1), T::Int8, Volatile, nextval),
@@ -344,9 +335,16 @@ pub(super) fn functions(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
         ("chronos_table_version", (1, 1), T::Int8, Stable, table_version),
         ("pg_xact_commit_timestamp", (1, 1), T::Timestamptz, Stable, xact_commit_timestamp),
         ("pg_typeof", (1, 1), T::Text, Stable, pg_typeof),
-        ("pg_sleep", (1, 1), T::Text, Volatile, pg_sleep),
     ];
     all.into_iter()
+        .chain(super::coordination::FUNCTIONS)
+        .chain([(
+            "chronos_listening_channels",
+            (0, 0),
+            T::Array(Box::new(T::Text)),
+            Volatile,
+            super::coordination::listening_channels as Body,
+        )])
         .map(|(name, arguments, result, volatility, body)| {
             let signature = if arguments.1 == 0 {
                 Signature::nullary(volatility)
@@ -359,9 +357,38 @@ pub(super) fn functions(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
         .collect()
 }
 
+/// A call of a function with one argument or none.
+fn call(name: &str, argument: Option<Expr>) -> Expr {
+    let args = argument.map(|a| FunctionArg::Unnamed(FunctionArgExpr::Expr(a)));
+    Expr::Function(Function {
+        name: ast::ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.into_iter().collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// The functions that give a set of rows in a select list, as the unnesting of a list.
+fn spread_rows(expr: &mut Expr) {
+    let Expr::Function(function) = &*expr else { return };
+    let Some(name) = function.name.0.last().and_then(|p| p.as_ident()) else { return };
+    if name.value.eq_ignore_ascii_case("pg_listening_channels") {
+        *expr = call("unnest", Some(call("chronos_listening_channels", None)));
+    }
+}
+
 /// Turns `chronos.f(x)` into `chronos_f(x)`: the planner knows functions by one name.
 pub(super) fn rewrite(statement: &mut ast::Statement) {
     let _ = visit_expressions_mut(statement, |expr| {
+        spread_rows(expr);
         if let Expr::Function(Function { name, .. }) = expr
             && let [ObjectNamePart::Identifier(schema), ObjectNamePart::Identifier(function)] =
                 name.0.as_slice()

@@ -5,28 +5,37 @@
 //! - `plan`, `query`, `insert`, `conflict`, `dml`, `merge`, `joined`, `locking`, `copy`, `ddl`, `explain`: what statements do.
 //! - `history`: functions and statements about the past.
 //! - `transaction`, `settings`, `show`, `prepared`, `cursor`: the session's own state.
+//! - `backends`, `locks`, `coordination`: what sessions do to one another.
+//! - `infer`, `parameters`: the types of parameters.
 //! - `shared`: what planning and functions see of it.
 
 pub mod api;
 mod assign;
+mod backends;
 mod build;
 mod conflict;
+mod coordination;
 mod copy;
 mod cursor;
 mod ddl;
 mod describe_write;
 mod dml;
+mod expand;
 mod explain;
 mod factory;
 mod functions;
 mod history;
+mod infer;
 mod insert;
 mod joined;
 mod locking;
+mod locks;
 mod merge;
 mod names;
+mod origin;
 mod parameters;
 mod plan;
+mod position;
 mod prepared;
 mod query;
 #[allow(clippy::module_inception)]

@@ -71,6 +71,16 @@ pub(super) fn declare(statement: &mut Statement, types: &[Option<SqlType>]) {
         return;
     }
     let _ = visit_expressions_mut(statement, |expr| {
+        // `$1::int` needs no second cast to the type that it told.
+        if let Expr::Cast { expr: inner, data_type: outer, .. } = expr
+            && let Expr::Cast { expr: parameter, data_type: own, .. } = inner.as_ref()
+            && placeholder(parameter).is_some()
+            && same_but_for_modifier(own, outer)
+        {
+            let parameter = parameter.clone();
+            *inner = parameter;
+            return ControlFlow::<()>::Continue(());
+        }
         if let Some(name) = placeholder(expr)
             && let Some(Some(ty)) = index(name).and_then(|i| types.get(i))
             && let Some(data_type) = data_type(ty)
@@ -79,6 +89,11 @@ pub(super) fn declare(statement: &mut Statement, types: &[Option<SqlType>]) {
         }
         ControlFlow::<()>::Continue(())
     });
+}
+
+fn same_but_for_modifier(a: &DataType, b: &DataType) -> bool {
+    let bare = |d: &DataType| chronos_sql_ext::sql_type(d).ok().map(super::infer::bare);
+    bare(a).is_some_and(|a| bare(b) == Some(a))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::DateTime;
 use chronos_catalog::{CommitTs, Objects, SqlType};
 use chronos_sql_ext::system_tables::{SystemCatalog, SystemSession, analyzer_rules, rewrite};
-use chronos_sql_ext::{Statement, StatementKind, TemporalCatalog};
+use chronos_sql_ext::{Extension, Statement, StatementKind, TemporalCatalog};
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::execution::config::SessionConfig;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -31,6 +31,10 @@ pub(super) struct StateCache(Option<(Arc<Objects>, chrono_tz::Tz, SessionState)>
 pub(super) struct Planned {
     pub plan: LogicalPlan,
     pub fields: Arc<[FieldDescription]>,
+    /// The types of the parameters so far as they are known.
+    pub types: Vec<Option<SqlType>>,
+    /// The numbers of the parameters that are instants to read at.
+    pub instants: std::collections::BTreeSet<usize>,
     /// The state that it was planned in and is to be executed in.
     pub state: SessionState,
     /// The numbers of the parameters that are instants of reads, which the plan does not know.
@@ -118,10 +122,16 @@ impl Session {
         }
     }
 
-    async fn plan_once(&mut self, sql: &ast::Statement) -> PgResult<Planned> {
+    pub(super) async fn plan_once(&mut self, sql: &ast::Statement) -> PgResult<Planned> {
         let state = self.state()?;
         let mut statement = sql.clone();
         self.expand_calls(&mut statement).await?;
+        let (types, values) = {
+            let scope = self.shared.scope.lock();
+            (scope.parameter_types.clone(), scope.parameters.clone())
+        };
+        super::infer::fill_table_functions(&mut statement, &types, values.as_deref());
+        super::parameters::declare(&mut statement, &types);
         rewrite(&mut statement);
         super::functions::rewrite(&mut statement);
         let catalog = SessionCatalog(Arc::clone(&self.shared));
@@ -133,13 +143,12 @@ impl Session {
         let plan =
             state.statement_to_plan(DfStatement::Statement(Box::new(bound.statement))).await?;
         let fields = self.fields(&plan, &names)?;
-        let parameters = self.shared.scope.lock().parameters.clone();
-        let plan = match parameters {
+        let instants = bound.instant_parameters;
+        let plan = match values {
             Some(values) if !values.is_empty() => plan.with_param_values(values)?,
             _ => plan,
         };
-        let instant_parameters = bound.instant_parameters;
-        Ok(Planned { plan, fields, state, instant_parameters })
+        Ok(Planned { plan, fields, instants, types, state })
     }
 
     /// The description of a plan's columns.
@@ -157,7 +166,8 @@ impl Session {
                 let message = format!("no type for the result column \"{}\"", field.name());
                 PgError::unsupported(message)
             })?;
-            let (table_oid, column) = self.origin(&objects, at, qualifier, field.name());
+            let (table_oid, column) = super::origin::of_column(plan, i)
+                .unwrap_or_else(|| self.origin(&objects, at, qualifier, field.name()));
             let name = names.get(i).and_then(|n| *n).unwrap_or(field.name()).to_owned();
             fields.push(FieldDescription { name, table_oid, column, ty });
         }
@@ -200,6 +210,10 @@ impl Session {
         given.resize(count, None);
         let sql = match &statement.kind {
             StatementKind::Sql(sql) => sql,
+            StatementKind::Extension(Extension::Fetch { name, only_move: false, .. }) => {
+                let fields = self.cursor_described(&super::names::fold(name));
+                return Ok(Description { parameters: settle(given), fields });
+            }
             StatementKind::Extension(extension) => {
                 let fields = super::history::fields(extension);
                 return Ok(Description { parameters: settle(given), fields });
@@ -216,17 +230,7 @@ impl Session {
             ast::Statement::Query(_) => {
                 self.open_transaction().await?;
                 let planned = self.plan_described(sql, &given).await?;
-                let inferred = planned.plan.get_parameter_fields()?;
-                for (i, slot) in given.iter_mut().enumerate() {
-                    if slot.is_none() && planned.instant_parameters.contains(&(i + 1)) {
-                        *slot = Some(SqlType::Timestamptz);
-                    } else if slot.is_none()
-                        && let Some(Some(field)) = inferred.get(&format!("${}", i + 1))
-                    {
-                        *slot = SqlType::of_field(field);
-                    }
-                }
-                Ok(Description { parameters: settle(given), fields: Some(planned.fields) })
+                Ok(Description { parameters: settle(planned.types), fields: Some(planned.fields) })
             }
             ast::Statement::Insert(_)
             | ast::Statement::Update(_)
@@ -239,16 +243,30 @@ impl Session {
         }
     }
 
-    /// Plans a query for its description; parameters whose type the client gave are cast to it,
-    /// so that what depends on them gets the right type.
+    /// Plans a query for its description. Gives the parameters that the client left open their
+    /// types, and plans again with these, so that what depends on them gets the right type.
     pub(super) async fn plan_described(
         &mut self,
         sql: &ast::Statement,
         given: &[Option<SqlType>],
     ) -> PgResult<Planned> {
-        let mut statement = sql.clone();
-        super::parameters::declare(&mut statement, given);
-        self.plan_once(&statement).await
+        let mut types = given.to_vec();
+        super::infer::from_syntax(sql, &mut types);
+        self.shared.scope.lock().parameter_types = types.to_vec();
+        let planned = self.plan_once(sql).await?;
+        if types.iter().all(Option::is_some) {
+            return Ok(Planned { types, ..planned });
+        }
+        for number in &planned.instants {
+            if let Some(slot @ None) = types.get_mut(number.wrapping_sub(1)) {
+                *slot = Some(SqlType::Timestamptz);
+            }
+        }
+        super::infer::from_plan(&planned.plan, &mut types)?;
+        // What nothing tells is text.
+        self.shared.scope.lock().parameter_types =
+            types.iter().map(|t| Some(t.clone().unwrap_or(SqlType::Text))).collect();
+        Ok(Planned { types, ..self.plan_once(sql).await? })
     }
 
     /// The columns of statements that answer rows without being queries.
@@ -258,7 +276,6 @@ impl Session {
                 Some(super::show::show_fields(&super::show::variable_name(variable)))
             }
             ast::Statement::Explain { .. } => Some(super::explain::fields()),
-            ast::Statement::Fetch { name, .. } => self.cursor_fields(name),
             ast::Statement::Execute { name: Some(name), .. } => self.prepared_fields(name),
             _ => None,
         })
@@ -303,6 +320,7 @@ fn register(
     for function in super::functions::functions(shared) {
         registry.register_udf(function);
     }
+    registry.register_udf(super::expand::Expand::default().into());
 }
 
 /// The values of parameters, for those who evaluate by themselves.

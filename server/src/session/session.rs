@@ -20,6 +20,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 use super::api::{Description, Executor, Response, TextSettings, TransactionStatus};
+use super::backends::{Backend, Backends};
 use super::cursor::Cursor;
 use super::plan::StateCache;
 use super::settings::Settings;
@@ -35,7 +36,11 @@ const RETRIES: usize = 1000;
 
 /// A parsed statement.
 #[derive(Clone, Debug)]
-pub struct Prepared(pub(super) Arc<Statement>);
+pub struct Prepared {
+    pub(super) statement: Arc<Statement>,
+    /// The types of its parameters as they were described.
+    pub(super) types: Arc<std::sync::OnceLock<Vec<SqlType>>>,
+}
 
 /// A connection's session.
 pub struct Session {
@@ -63,20 +68,26 @@ pub struct Session {
     /// Columns of the answer that are known only after the commit, and the table's.
     pub(super) unknown: Option<(chronos_catalog::Oid, Vec<(usize, Unknown)>)>,
     reported: BTreeMap<&'static str, String>,
+    /// The place among the node's sessions; a companion has none of its own.
+    backend: Option<Backend>,
 }
 
 impl Session {
     pub(super) fn new(
         engine: Arc<Engine>,
         runtime: Arc<RuntimeEnv>,
+        backends: &Arc<Backends>,
         identity: Identity,
         settings: Settings,
     ) -> Self {
         let reported = settings.reported();
+        let backend = backends.join(identity.process_id);
         let shared = Arc::new(Shared {
             engine,
             identity,
             settings: parking_lot::RwLock::new(settings),
+            backends: Arc::clone(backends),
+            pending: parking_lot::Mutex::default(),
             transaction: tokio::sync::RwLock::new(None),
             scope: parking_lot::Mutex::new(Scope::default()),
             last_commit: parking_lot::Mutex::new(None),
@@ -102,6 +113,7 @@ impl Session {
             results: 0,
             unknown: None,
             reported,
+            backend: Some(backend),
         }
     }
 
@@ -128,6 +140,7 @@ impl Session {
             results: 0,
             unknown: None,
             reported: settings,
+            backend: None,
         }
     }
 
@@ -140,6 +153,7 @@ impl Session {
         &mut self,
         statement: &Statement,
         parameters: Vec<ScalarValue>,
+        types: &[SqlType],
     ) -> PgResult<Response> {
         if self.failed && !ends_block(&statement.kind) {
             return Err(aborted());
@@ -151,6 +165,7 @@ impl Session {
             return Err(super::parameters::missing(sql, parameters.len()));
         }
         self.begin_statement(Some(parameters))?;
+        self.shared.scope.lock().parameter_types = types.iter().cloned().map(Some).collect();
         match &statement.kind {
             StatementKind::Sql(sql) => self.run_sql(sql).await,
             StatementKind::Extension(extension) => self.run_extension(extension).await,
@@ -167,6 +182,9 @@ impl Session {
             scope.transaction_start = now;
         }
         scope.parameters = parameters;
+        scope.parameter_types.clear();
+        scope.running = self.cancel.clone();
+        scope.deadline = self.statement_timeout().map(|t| tokio::time::Instant::now() + t);
         scope.latest_instant = None;
         scope.overrides.clear();
         drop(scope);
@@ -206,11 +224,10 @@ impl Session {
             S::Deallocate { name, .. } => self.deallocate(name)?,
             S::Execute { .. } => return Box::pin(self.execute_prepared(sql)).await.map(Some),
             S::Declare { stmts } => self.declare(stmts).await?,
-            S::Fetch { name, direction, .. } => return self.fetch(name, direction).await.map(Some),
             S::Close { cursor } => self.close_cursor(cursor)?,
-            S::UNLISTEN { .. } => "UNLISTEN".to_owned(),
-            S::LISTEN { .. } => return Err(PgError::unsupported("LISTEN")),
-            S::NOTIFY { .. } => return Err(PgError::unsupported("NOTIFY")),
+            S::LISTEN { channel } => self.listen(channel),
+            S::UNLISTEN { channel } => self.unlisten(channel),
+            S::NOTIFY { channel, payload } => self.notify(channel, payload.as_deref())?,
             _ => return Ok(None),
         };
         Ok(Some(Response::Complete(tag)))
@@ -289,6 +306,9 @@ impl Session {
             Extension::Begin { start, modes } => self.begin_block(*start, modes).await?,
             Extension::SetTransaction { session, modes } => {
                 self.set_transaction(*session, modes).await?
+            }
+            Extension::Fetch { name, count, only_move } => {
+                return self.fetch(name, *count, *only_move).await;
             }
             Extension::Vacuum { .. } => "VACUUM".to_owned(),
             Extension::Analyze { .. } => "ANALYZE".to_owned(),
@@ -388,7 +408,10 @@ impl Executor for Session {
 
     fn parse(&mut self, sql: &str) -> PgResult<Vec<Prepared>> {
         let statements = chronos_sql_ext::parse(sql)?;
-        Ok(statements.into_iter().map(|s| Prepared(Arc::new(s))).collect())
+        Ok(statements
+            .into_iter()
+            .map(|s| Prepared { statement: Arc::new(s), types: Arc::default() })
+            .collect())
     }
 
     async fn describe(
@@ -396,20 +419,27 @@ impl Executor for Session {
         statement: &Prepared,
         types: &[Option<SqlType>],
     ) -> PgResult<Description> {
-        if self.failed && !ends_block(&statement.0.kind) {
+        if self.failed && !ends_block(&statement.statement.kind) {
             return Err(aborted());
         }
         self.begin_statement(None)?;
         let has_read = self.block_has_read;
-        let result = self.describe_statement(&statement.0, types).await;
+        let result = self.describe_statement(&statement.statement, types).await;
         // A description is no reason to keep to the instant at which it was made.
         self.block_has_read = has_read;
+        if let Ok(description) = &result {
+            // A statement is described once; the types then hold for all its executions.
+            let _ = statement.types.set(description.parameters.clone());
+        }
         if self.block == Block::None {
             self.shared.rollback().await;
         } else if result.is_err() {
             self.failed = true;
         }
-        result
+        result.map_err(|mut error| {
+            super::position::locate(&mut error, &statement.statement);
+            error
+        })
     }
 
     async fn execute(
@@ -419,9 +449,10 @@ impl Executor for Session {
     ) -> PgResult<Response> {
         let cancel = self.cancel.clone();
         let timeout = self.statement_timeout();
+        let types = statement.types.get().map_or(&[][..], Vec::as_slice);
         let shared = Arc::clone(&self.shared);
         let result = {
-            let mut run = std::pin::pin!(self.run(&statement.0, parameters));
+            let mut run = std::pin::pin!(self.run(&statement.statement, parameters, types));
             let stopped = tokio::select! {
                 biased;
                 result = &mut run => Ok(result),
@@ -432,9 +463,21 @@ impl Executor for Session {
                 Ok(result) => result,
                 // A commit that is on its way cannot be called back; its answer is the truth.
                 Err(_) if shared.committing.load(Ordering::Relaxed) => run.await,
-                Err(why) => Err(PgError::new("57014", format!("canceling statement due to {why}"))),
+                Err(why) => Err(super::transaction::stopped(why)),
             }
         };
+        let result = result.map_err(|mut error| {
+            super::position::locate(&mut error, &statement.statement);
+            error
+        });
+        let result = result.map(|response| match response {
+            Response::Rows { fields, rows, tag } => {
+                let deadline = self.shared.scope.lock().deadline;
+                let rows = super::transaction::until(rows, deadline);
+                Response::Rows { fields, rows, tag }
+            }
+            other => other,
+        });
         if result.is_err() {
             self.failed();
         }
@@ -461,6 +504,7 @@ impl Executor for Session {
     }
 
     fn watch(&mut self, token: CancellationToken) {
+        self.shared.backends.watch(self.shared.identity.process_id, token.clone());
         self.cancel = token;
     }
 
@@ -489,7 +533,10 @@ impl Executor for Session {
     }
 
     fn take_notices(&mut self) -> Vec<PgError> {
-        std::mem::take(&mut self.notices)
+        let least = self.shared.settings.read().known("client_min_messages");
+        let mut notices = std::mem::take(&mut self.notices);
+        notices.retain(|notice| super::settings::is_told(notice, &least));
+        notices
     }
 
     fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
@@ -504,7 +551,31 @@ impl Executor for Session {
     }
 
     async fn next_notification(&mut self) -> (i32, String, String) {
-        // There is no NOTIFY yet.
-        std::future::pending().await
+        // A transaction that is open sees nothing new.
+        match &self.backend {
+            Some(backend) if self.block == Block::None => backend.mailbox.next().await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn take_notifications(&mut self) -> Vec<(i32, String, String)> {
+        match &self.backend {
+            Some(backend) if self.block == Block::None => backend.mailbox.take(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn attach(&mut self, connection: CancellationToken) {
+        self.shared.backends.attach(self.shared.identity.process_id, connection);
+    }
+
+    fn rest(&mut self) {
+        if self.block == Block::None {
+            self.shared.backends.locks.end_transaction(self.shared.identity.process_id);
+        }
+    }
+
+    fn cursor_fields(&self, name: &str) -> Option<Arc<[super::api::FieldDescription]>> {
+        self.cursor_described(name)
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{PgError, PgResult};
+use crate::error::{PgError, PgResult, Severity};
 
 /// The version that clients are told: they gate features on it.
 pub const SERVER_VERSION: &str = "15.8";
@@ -95,6 +95,8 @@ const DEFINITIONS: &[Definition] = &[
     setting("extra_float_digits", Kind::Int(-15, 3, ""), "1"),
     setting("force_parallel_mode", Kind::Enum(&["off", "on", "regress"]), "off"),
     setting("from_collapse_limit", Kind::Int(1, INT_MAX, ""), "8"),
+    fixed("fsync", "on"),
+    fixed("full_page_writes", "on"),
     setting("geqo", Kind::Bool, "on"),
     setting("gin_fuzzy_search_limit", Kind::Int(0, INT_MAX, ""), "0"),
     setting("idle_in_transaction_session_timeout", Kind::Int(0, INT_MAX, "ms"), "0"),
@@ -115,6 +117,7 @@ const DEFINITIONS: &[Definition] = &[
     setting("lc_monetary", Kind::Text, "C.UTF-8"),
     setting("lc_numeric", Kind::Text, "C.UTF-8"),
     setting("lc_time", Kind::Text, "C.UTF-8"),
+    fixed("listen_addresses", "localhost"),
     setting("lock_timeout", Kind::Int(0, INT_MAX, "ms"), "0"),
     setting("log_min_duration_statement", Kind::Int(-1, INT_MAX, "ms"), "-1"),
     setting("log_statement", Kind::Enum(&["none", "ddl", "mod", "all"]), "none"),
@@ -140,6 +143,8 @@ const DEFINITIONS: &[Definition] = &[
     fixed("server_version", SERVER_VERSION),
     fixed("server_version_num", SERVER_VERSION_NUM),
     setting("session_replication_role", Kind::Enum(&["origin", "replica", "local"]), "origin"),
+    fixed("shared_buffers", "16384"),
+    fixed("ssl", "off"),
     setting("standard_conforming_strings", Kind::Enum(&["on"]), "on"),
     setting("statement_timeout", Kind::Int(0, INT_MAX, "ms"), "0"),
     setting("synchronize_seqscans", Kind::Bool, "on"),
@@ -221,6 +226,16 @@ fn canonical(name: &str) -> PgResult<String> {
 
 fn invalid(name: &str, value: &str) -> PgError {
     PgError::new("22023", format!("invalid value for parameter \"{name}\": \"{value}\""))
+}
+
+/// Whether a client that wants messages from this level on (`client_min_messages`) is told a
+/// notice or warning.
+pub(super) fn is_told(notice: &PgError, least: &str) -> bool {
+    match least {
+        "error" => !matches!(notice.severity, Severity::Warning | Severity::Notice),
+        "warning" => notice.severity != Severity::Notice,
+        _ => true,
+    }
 }
 
 /// Reads a boolean as PostgreSQL does: any unambiguous beginning of the words.
@@ -447,7 +462,16 @@ impl Settings {
     /// A setting's value as it is kept (numbers in the setting's unit).
     pub fn raw(&self, name: &str) -> Option<String> {
         let key = canonical(name).ok()?;
-        if let Some(value) = self.local.get(&key).or_else(|| self.session.get(&key)) {
+        if let Some(value) = self.local.get(&key) {
+            return Some(value.clone());
+        }
+        // Outside a transaction block the modes are those of the transaction to come.
+        if let Some(mode @ ("isolation" | "read_only" | "deferrable")) =
+            key.strip_prefix("transaction_")
+        {
+            return self.raw(&format!("default_transaction_{mode}"));
+        }
+        if let Some(value) = self.session.get(&key) {
             return Some(value.clone());
         }
         if let Some(value) = self.startup.get(&key) {
@@ -512,6 +536,12 @@ impl Settings {
         self.known(name) == "on"
     }
 
+    /// A limit of time, if it is set.
+    pub fn milliseconds(&self, name: &str) -> Option<std::time::Duration> {
+        let millis: u64 = self.known(name).parse().ok()?;
+        (millis > 0).then(|| std::time::Duration::from_millis(millis))
+    }
+
     /// `TimeZone`.
     pub fn time_zone(&self) -> chrono_tz::Tz {
         parse_time_zone(&self.known("TimeZone")).unwrap_or(chrono_tz::UTC)
@@ -522,7 +552,12 @@ impl Settings {
         let value = self.known("search_path");
         split_identifiers(&value)
             .into_iter()
-            .map(|s| if s == "$user" { user.to_owned() } else { s })
+            .filter_map(|s| match s.as_str() {
+                // A schema of the system is nobody's own.
+                "$user" if super::names::SYSTEM_SCHEMAS.contains(&user) => None,
+                "$user" => Some(user.to_owned()),
+                _ => Some(s),
+            })
             .collect()
     }
 }
@@ -602,6 +637,21 @@ mod tests {
         assert_eq!(s.search_path("u"), ["c"]);
         s.set("search_path", None, Scope::Session).unwrap();
         assert_eq!(s.search_path("u"), ["a", "B"]);
+    }
+
+    #[test]
+    fn outside_a_block_the_modes_are_the_defaults() {
+        let mut s = Settings::default();
+        s.set("default_transaction_isolation", Some("serializable"), Scope::Session).unwrap();
+        assert_eq!(s.show("transaction_isolation").unwrap(), "serializable");
+        s.set("transaction_isolation", Some("read committed"), Scope::Local).unwrap();
+        assert_eq!(s.show("transaction_isolation").unwrap(), "read committed");
+    }
+
+    #[test]
+    fn a_user_named_like_a_system_schema_has_no_schema_of_that_name() {
+        assert_eq!(Settings::default().search_path("chronos"), ["public"]);
+        assert_eq!(Settings::default().search_path("ann"), ["ann", "public"]);
     }
 
     #[test]

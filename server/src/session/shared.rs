@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use chronos_catalog::{CommitTs, Objects, Oid, ReadTs, Relation, SystemTime};
+use chronos_catalog::{CommitTs, Objects, Oid, ReadTs, Relation, SqlType, SystemTime};
 use chronos_sql_ext::system_tables::{SystemCatalog, SystemSession};
 use chronos_sql_ext::text::TextSettings;
 use chronos_sql_ext::{Error as SqlError, Resolved, TemporalCatalog, TemporalInfo};
@@ -13,7 +13,9 @@ use chronos_storage::VersionedTable;
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue, TableReference};
 use parking_lot::{Mutex, RwLock};
+use tokio_util::sync::CancellationToken;
 
+use super::backends::{Backends, Pending};
 use super::names::{Lookup, RelationName, SYSTEM_SCHEMAS};
 use super::settings::{Settings, VERSION_TEXT};
 use crate::engine::{Engine, Transaction};
@@ -36,6 +38,12 @@ pub(super) struct Scope {
     pub transaction_start: i64,
     /// The values of `$1`, …; `None` while describing.
     pub parameters: Option<Vec<ScalarValue>>,
+    /// The types of `$1`, … as the client was told them, so far as they are known.
+    pub parameter_types: Vec<Option<SqlType>>,
+    /// Cancelled when the statement is to stop.
+    pub running: CancellationToken,
+    /// When the statement has taken too long.
+    pub deadline: Option<tokio::time::Instant>,
     /// The instant of `chronos.as_of` or of `BEGIN AS OF SYSTEM TIME`.
     pub as_of: Option<CommitTs>,
     /// The latest instant that the plan reads at.
@@ -49,6 +57,10 @@ pub(super) struct Shared {
     pub engine: Arc<Engine>,
     pub identity: Identity,
     pub settings: RwLock<Settings>,
+    /// The sessions of the node.
+    pub backends: Arc<Backends>,
+    /// What the open transaction said with LISTEN and NOTIFY.
+    pub pending: Mutex<Pending>,
     /// The transaction that is open, if any. Written only by the statement that runs.
     pub transaction: tokio::sync::RwLock<Option<Transaction>>,
     pub scope: Mutex<Scope>,

@@ -254,7 +254,7 @@ async fn a_mistake_of_the_user_is_never_an_internal_error() {
         ("EXECUTE nope", "26000"),
         ("FETCH 1 FROM nope", "34000"),
         ("SAVEPOINT a", "25P01"),
-        ("LISTEN a", "0A000"),
+        ("PREPARE TRANSACTION 'a'", "0A000"),
     ] {
         assert_eq!(code(&mut s, sql).await, expected, "{sql}");
     }

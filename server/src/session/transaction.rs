@@ -8,7 +8,9 @@ use chronos_sql_ext::TransactionModes;
 use datafusion::sql::sqlparser::ast::{
     Ident, TransactionAccessMode, TransactionIsolationLevel, TransactionMode,
 };
+use futures::StreamExt;
 
+use super::api::RowStream;
 use super::names::fold;
 use super::session::Session;
 use super::settings::{Scope, Settings};
@@ -32,6 +34,36 @@ pub(super) struct SavepointEntry {
     name: String,
     savepoint: Savepoint,
     settings: Settings,
+    pending: super::backends::Pending,
+}
+
+/// 57014.
+pub(super) fn stopped(why: &str) -> PgError {
+    PgError::new("57014", format!("canceling statement due to {why}"))
+}
+
+/// Waits until then; for ever without an instant.
+pub(super) async fn reached(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The rows, so far as they come before the deadline.
+pub(super) fn until(rows: RowStream, deadline: Option<tokio::time::Instant>) -> RowStream {
+    if deadline.is_none() {
+        return rows;
+    }
+    futures::stream::unfold(Some(rows), move |rows| async move {
+        let mut rows = rows?;
+        tokio::select! {
+            biased;
+            () = reached(deadline) => Some((Err(stopped("statement timeout")), None)),
+            row = rows.next() => row.map(|row| (row, Some(rows))),
+        }
+    })
+    .boxed()
 }
 
 /// Waits for that long; for ever without a limit.
@@ -71,17 +103,25 @@ impl Shared {
         let Some(transaction) = self.transaction.write().await.take() else { return Ok(None) };
         if !transaction.has_writes() {
             transaction.rollback();
+            self.settle();
             return Ok(None);
         }
         self.committing.store(true, Ordering::Relaxed);
         let result = transaction.commit_numbered(self.commit_meta()).await;
         self.committing.store(false, Ordering::Relaxed);
         let commit = match result {
-            Err(Error::UniqueViolation { detail, .. }) if upserting => {
-                return Err(Error::Conflict { detail }.into());
+            Ok(commit) => commit,
+            Err(error) => {
+                self.forget_pending();
+                return Err(match error {
+                    Error::UniqueViolation { detail, .. } if upserting => {
+                        Error::Conflict { detail }.into()
+                    }
+                    error => error.into(),
+                });
             }
-            result => result?,
         };
+        self.settle();
         if let Some(commit) = &commit {
             *self.last_commit.lock() = Some(commit.ts);
         }
@@ -91,6 +131,7 @@ impl Shared {
     /// Rolls the open transaction back, if any.
     pub async fn rollback(&self) {
         self.upserting.store(false, Ordering::Relaxed);
+        self.forget_pending();
         if let Some(transaction) = self.transaction.write().await.take() {
             transaction.rollback();
         }
@@ -99,6 +140,7 @@ impl Shared {
     /// The same from where nothing can be waited for. Nothing else holds the transaction then.
     pub fn abandon(&self) {
         self.upserting.store(false, Ordering::Relaxed);
+        self.forget_pending();
         match self.transaction.try_write() {
             Ok(mut guard) => {
                 if let Some(transaction) = guard.take() {
@@ -107,6 +149,10 @@ impl Shared {
             }
             Err(_) => tracing::error!("a transaction was in use when its statement ended"),
         }
+    }
+
+    fn forget_pending(&self) {
+        *self.pending.lock() = super::backends::Pending::default();
     }
 
     fn commit_meta(&self) -> CommitMeta {
@@ -298,6 +344,7 @@ impl Session {
             self.shared.rollback().await;
             Ok(())
         };
+        self.shared.backends.locks.end_transaction(self.shared.identity.process_id);
         let mut settings = self.shared.settings.write();
         if let Some(before) = before
             && (!commit || result.is_err())
@@ -317,6 +364,7 @@ impl Session {
             name: fold(name),
             savepoint: transaction.savepoint(),
             settings: self.shared.settings.read().clone(),
+            pending: self.shared.pending.lock().clone(),
         };
         drop(guard);
         self.savepoints.push(entry);
@@ -341,6 +389,7 @@ impl Session {
         let transaction = guard.as_mut().ok_or_else(super::session::aborted)?;
         transaction.rollback_to(&entry.savepoint);
         *self.shared.settings.write() = entry.settings.clone();
+        *self.shared.pending.lock() = entry.pending.clone();
         self.failed = false;
         Ok("ROLLBACK".to_owned())
     }
@@ -371,8 +420,7 @@ impl Session {
     }
 
     fn limit(&self, setting: &str) -> Option<Duration> {
-        let millis: u64 = self.shared.settings.read().known(setting).parse().ok()?;
-        (millis > 0).then(|| Duration::from_millis(millis))
+        self.shared.settings.read().milliseconds(setting)
     }
 
     /// The isolation level of the open block, or of a statement outside one.

@@ -171,6 +171,8 @@ impl Session {
             let copy = Planned {
                 plan: planned.plan.clone(),
                 fields: Arc::clone(&planned.fields),
+                instants: planned.instants.clone(),
+                types: planned.types.clone(),
                 state: planned.state.clone(),
                 instant_parameters: planned.instant_parameters.clone(),
             };

@@ -8,7 +8,7 @@ use super::source::Source;
 use super::{begins, expect_end, is_word, parser};
 use crate::error::Result;
 use crate::statement::{
-    Extension, Moment, RelationChange, RelationKind, Restore, TransactionModes,
+    Extension, FetchCount, Moment, RelationChange, RelationKind, Restore, TransactionModes,
 };
 
 /// The statement of ours that the tokens are, if they are one.
@@ -29,6 +29,9 @@ pub(super) fn parse(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Opt
             Some(extension) => extension,
             None => return Ok(None),
         }
+    } else if is(&["MOVE"]) || is(&["FETCH"]) {
+        cursor.skip(1);
+        fetch(&mut cursor, is(&["MOVE"]))?
     } else if is(&["RESTORE", "TABLE"]) || is(&["RESTORE", "ROW"]) {
         Extension::Restore(Box::new(restore(&mut cursor, is(&["RESTORE", "ROW"]))?))
     } else if is(&["ALTER"]) {
@@ -79,11 +82,10 @@ pub(super) fn parse(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Opt
 
 /// Statements of PostgreSQL that are not here, by their first words.
 fn refused(tokens: &[TokenWithSpan]) -> Option<&'static str> {
-    const REFUSED: [&str; 16] = [
+    const REFUSED: [&str; 15] = [
         "PREPARE TRANSACTION",
         "COMMIT PREPARED",
         "ROLLBACK PREPARED",
-        "MOVE",
         "DO",
         "SECURITY LABEL",
         "REASSIGN OWNED",
@@ -283,6 +285,43 @@ fn transaction(cursor: &mut Cursor<'_, '_>, tokens: &[TokenWithSpan]) -> Result<
     }))
 }
 
+/// FETCH and MOVE, of which the parser knows only some forms of the first.
+fn fetch(cursor: &mut Cursor<'_, '_>, only_move: bool) -> Result<Extension> {
+    use FetchCount::{Absolute, All, Relative, Rows};
+    let count = if cursor.word("NEXT") {
+        Rows(1)
+    } else if cursor.word("PRIOR") {
+        Rows(-1)
+    } else if cursor.word("FIRST") {
+        Absolute(1)
+    } else if cursor.word("LAST") {
+        Absolute(-1)
+    } else if cursor.word("ABSOLUTE") {
+        Absolute(cursor.whole()?.ok_or_else(|| cursor.unexpected())?)
+    } else if cursor.word("RELATIVE") {
+        Relative(cursor.whole()?.ok_or_else(|| cursor.unexpected())?)
+    } else if cursor.word("ALL") {
+        All { backward: false }
+    } else {
+        let backward = cursor.word("BACKWARD");
+        if !backward {
+            cursor.word("FORWARD");
+        }
+        if cursor.word("ALL") {
+            All { backward }
+        } else {
+            let rows = cursor.whole()?.unwrap_or(1);
+            Rows(if backward { rows.saturating_neg() } else { rows })
+        }
+    };
+    if !cursor.word("FROM") {
+        cursor.word("IN");
+    }
+    let name =
+        cursor.parser.parse_identifier().map_err(|error| cursor.source.parser_error(error))?;
+    Ok(Extension::Fetch { name, count, only_move })
+}
+
 struct Cursor<'a, 'b> {
     source: &'b Source<'a>,
     parser: Parser<'static>,
@@ -314,6 +353,25 @@ impl Cursor<'_, '_> {
 
     fn at_end(&self) -> bool {
         self.parser.peek_token().token == Token::EOF
+    }
+
+    /// A whole number with its sign, if one comes next.
+    fn whole(&mut self) -> Result<Option<i64>> {
+        let minus = self.parser.consume_token(&Token::Minus);
+        if !minus {
+            let _ = self.parser.consume_token(&Token::Plus);
+        }
+        let next = self.parser.peek_token();
+        let Token::Number(digits, _) = &next.token else {
+            return if minus { Err(self.source.unexpected(&next)) } else { Ok(None) };
+        };
+        let number: i64 = digits.parse().map_err(|_| self.source.unexpected(&next))?;
+        self.parser.advance_token();
+        Ok(Some(if minus { -number } else { number }))
+    }
+
+    fn unexpected(&self) -> crate::error::Error {
+        self.source.unexpected(&self.parser.peek_token())
     }
 
     fn name(&mut self) -> Result<ObjectName> {

@@ -16,6 +16,7 @@ mod guard;
 mod inheritance;
 mod merge;
 mod source;
+mod spelling;
 
 #[cfg(test)]
 mod tests;
@@ -54,7 +55,8 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
     let kind = match extensions::parse(source, tokens)? {
         Some(extension) => StatementKind::Extension(extension),
         None => {
-            let tokens = inheritance::strip(tokens);
+            let plain = spelling::plain(tokens);
+            let tokens = inheritance::strip(plain.as_deref().unwrap_or(tokens));
             let clauses::Extracted { tokens, clauses, whole } = clauses::extract(source, &tokens)?;
             let mut parser = parser(&merge::nothing_spelled_out(tokens));
             let mut statement =

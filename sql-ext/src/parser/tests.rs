@@ -243,6 +243,18 @@ fn only_and_the_star_of_inheritance_say_nothing() {
         ("SELECT EXTRACT(year FROM a * b) FROM t", "SELECT EXTRACT(YEAR FROM a * b) FROM t"),
     ] {
         assert_eq!(printed(sql), expected, "{sql}");
+fn options_of_copy_are_switched_by_on_and_off() {
+    for (options, wanted) in [
+        ("FREEZE on", "FREEZE TRUE"),
+        ("HEADER off, FORMAT 'csv'", "HEADER FALSE, FORMAT csv"),
+        ("HEADER 1", "HEADER TRUE"),
+    ] {
+        let sql = |options| format!("COPY t FROM STDIN ({options})");
+        let text = |sql: String| match &super::parse(&sql).unwrap()[0].kind {
+            StatementKind::Sql(statement) => statement.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(text(sql(options)), text(sql(wanted)));
     }
 }
 
@@ -263,4 +275,38 @@ fn a_query_is_printed_as_a_user_writes_it_and_reads_the_same() {
         assert_eq!(text, sql);
         assert_eq!(printed(&text), statement.to_string());
     }
+fn fetch_and_move_take_every_direction() {
+    use crate::statement::{Extension, FetchCount};
+    for (sql, wanted, moves) in [
+        ("FETCH c", FetchCount::Rows(1), false),
+        ("FETCH 5 FROM c", FetchCount::Rows(5), false),
+        ("FETCH FORWARD IN c", FetchCount::Rows(1), false),
+        ("MOVE BACKWARD 3 IN c", FetchCount::Rows(-3), true),
+        ("MOVE FORWARD ALL FROM c", FetchCount::All { backward: false }, true),
+        ("FETCH RELATIVE -2 FROM c", FetchCount::Relative(-2), false),
+        ("MOVE ABSOLUTE 7 FROM c", FetchCount::Absolute(7), true),
+        ("FETCH LAST FROM c", FetchCount::Absolute(-1), false),
+    ] {
+        match &super::parse(sql).unwrap()[0].kind {
+            StatementKind::Extension(Extension::Fetch { name, count, only_move }) => {
+                assert_eq!(
+                    (name.value.as_str(), *count, *only_move),
+                    ("c", wanted, moves),
+                    "{sql}"
+                );
+            }
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+    assert!(super::parse("FETCH RELATIVE FROM c").is_err());
+}
+
+#[test]
+fn options_of_a_sequence_may_stand_in_any_order() {
+    let pg_dump = "CREATE SEQUENCE app.start AS integer START WITH 5 INCREMENT BY 2 NO MINVALUE \
+                   MAXVALUE 9 CACHE 1";
+    let ordered = "CREATE SEQUENCE app.start AS integer INCREMENT BY 2 NO MINVALUE MAXVALUE 9 \
+                   START WITH 5 CACHE 1";
+    assert_eq!(printed(pg_dump), printed(ordered));
+    assert!(printed(pg_dump).starts_with("CREATE SEQUENCE"), "{}", printed(pg_dump));
 }

@@ -163,6 +163,17 @@ pub fn parse_date(text: &str) -> Result<i32> {
         let year = i64::from(y1 * 1000 + y2 * 100 + y3 * 10 + y4);
         return date_of(year, m1 * 10 + m2, d1 * 10 + d2, text, false).map(|day| day as i32);
     }
+    // A zone says nothing of a date, but some drivers write one behind it.
+    let text = match text.rsplit_once(' ') {
+        Some((date, zone))
+            if zone.starts_with(['+', '-'])
+                && date.len() >= 8
+                && zone[1..].bytes().all(|b| b.is_ascii_digit() || b == b':') =>
+        {
+            date
+        }
+        _ => text,
+    };
     match parse(text, "date")? {
         Parsed::Infinity(true) => Ok(i32::MAX),
         Parsed::Infinity(false) => Ok(i32::MIN),
