@@ -22,6 +22,7 @@ mod insert;
 mod joined;
 mod locking;
 mod merge;
+mod maintenance;
 mod names;
 mod parameters;
 mod plan;

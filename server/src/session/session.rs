@@ -201,6 +201,7 @@ impl Session {
             S::Execute { .. } => return Box::pin(self.execute_prepared(sql)).await.map(Some),
             S::Declare { stmts } => self.declare(stmts).await?,
             S::Fetch { name, direction, .. } => return self.fetch(name, direction).await.map(Some),
+            S::Call(call) => self.call(call).await?,
             S::Close { cursor } => self.close_cursor(cursor)?,
             S::UNLISTEN { .. } => "UNLISTEN".to_owned(),
             S::LISTEN { .. } => return Err(PgError::unsupported("LISTEN")),
@@ -284,13 +285,15 @@ impl Session {
             Extension::SetTransaction { session, modes } => {
                 self.set_transaction(*session, modes).await?
             }
-            Extension::Vacuum { .. } => "VACUUM".to_owned(),
+            Extension::Vacuum { tables, .. } => self.vacuum(tables).await?,
             Extension::Analyze { .. } => "ANALYZE".to_owned(),
             Extension::Reorganize { tag, .. } => (*tag).to_owned(),
             Extension::RestoreTable { .. } => return Err(PgError::unsupported("RESTORE TABLE")),
             Extension::UndropTable { .. } => return Err(PgError::unsupported("UNDROP TABLE")),
-            Extension::Erase { .. } => return Err(PgError::unsupported("ERASE")),
-            Extension::DeleteHistory { .. } => return Err(PgError::unsupported("DELETE HISTORY")),
+            Extension::Erase { table, selection } => self.erase(table, selection.as_ref()).await?,
+            Extension::DeleteHistory { table, before } => {
+                self.delete_history(table, before).await?
+            }
             Extension::Refused { what } => return Err(PgError::unsupported(what)),
         };
         Ok(Response::Complete(tag))
