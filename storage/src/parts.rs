@@ -73,9 +73,9 @@ impl<'a> Planner<'a> {
         };
         let first = match time {
             SystemTime::AsOf(t) => t.min(read_ts),
-            SystemTime::FromTo(a, _) | SystemTime::Between(a, _) | SystemTime::ContainedIn(a, _) => {
-                a.min(read_ts)
-            }
+            SystemTime::FromTo(a, _)
+            | SystemTime::Between(a, _)
+            | SystemTime::ContainedIn(a, _) => a.min(read_ts),
             SystemTime::All => read_ts,
         };
         if let Some(horizon) = horizon.filter(|h| first < *h) {

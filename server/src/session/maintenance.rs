@@ -149,7 +149,9 @@ impl Session {
             Arc::new(table.as_ref().clone().with_internal_columns());
         self.shared.scope.lock().overrides.insert(ROWS.to_owned(), table);
         let alias = parts(name)?.pop().unwrap_or_default();
-        let items = ["_segment", "_position"].map(|c| datafusion::sql::sqlparser::ast::SelectItem::UnnamedExpr(build::column(c))).to_vec();
+        let items = ["_segment", "_position"]
+            .map(|c| datafusion::sql::sqlparser::ast::SelectItem::UnnamedExpr(build::column(c)))
+            .to_vec();
         let from = vec![build::table(ROWS, Some(build::alias(&alias)))];
         let query = build::select(items, from, selection.cloned());
         let planned = self.plan(&Statement::Query(Box::new(query))).await?;

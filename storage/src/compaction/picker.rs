@@ -51,11 +51,7 @@ impl CompactionPlan {
 
     /// The segments that hold any of the rows, to be rewritten without them: one plan for each
     /// shape.
-    pub fn erasing(
-        state: &State,
-        table: Oid,
-        rows: &[RowRef],
-    ) -> Vec<CompactionPlan> {
+    pub fn erasing(state: &State, table: Oid, rows: &[RowRef]) -> Vec<CompactionPlan> {
         let Some(manifest) = state.manifests.get(&table) else { return Vec::new() };
         let mut places = Positions::new();
         for row in rows {
