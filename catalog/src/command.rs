@@ -144,6 +144,8 @@ pub enum Maintenance {
         /// A sidecar with the new segments' row ends.
         row_ends_added: Option<RowEndsMeta>,
     },
+    /// Rows of a table were removed from every instant.
+    Erased(Erasure),
     /// Nothing before the instant can be read of the table any more.
     Horizon {
         /// The table.
@@ -151,6 +153,19 @@ pub enum Maintenance {
         /// The oldest readable instant.
         horizon: CommitTs,
     },
+}
+
+/// The receipt of an ERASE. It does not tell which rows: their values are to be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erasure {
+    /// The table.
+    pub table: Oid,
+    /// Who asked for it.
+    pub user: String,
+    /// When it was done, in microseconds since the Unix epoch.
+    pub at: i64,
+    /// How many row versions were removed.
+    pub rows: u64,
 }
 
 /// What applying a command came to, for the storage that applies the same command next.

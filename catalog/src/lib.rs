@@ -20,7 +20,8 @@ pub mod time;
 
 pub use clock::{Clock, HybridClock, OsRandom, Rng, SeededRandom, SystemClock};
 pub use command::{
-    Command, Commit, CommitMeta, Maintenance, ObjectChange, Outcome, Placement, RowEnds, TableWrite,
+    Command, Commit, CommitMeta, Erasure, Maintenance, ObjectChange, Outcome, Placement, RowEnds,
+    TableWrite,
 };
 pub use commits::{COMMITS_TABLE, CommitRow, commits_object};
 pub use error::{Error, Result};

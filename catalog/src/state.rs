@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Command, Commit, Maintenance, ObjectChange, Outcome, Placement};
+use crate::command::{Command, Commit, Erasure, Maintenance, ObjectChange, Outcome, Placement};
 use crate::commits::{CommitRow, commits_object};
 use crate::error::{Error, Result};
 use crate::ids::{Oid, SegmentId};
@@ -29,6 +29,9 @@ pub struct State {
     pub next_segment: u64,
     /// The last value that each sequence may have handed out.
     pub sequences: BTreeMap<Oid, i64>,
+    /// Receipts of ERASE, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub erasures: Vec<Erasure>,
 }
 
 impl Default for State {
@@ -40,6 +43,7 @@ impl Default for State {
             next_oid: Oid::FIRST_USER.0,
             next_segment: 1,
             sequences: BTreeMap::new(),
+            erasures: Vec::new(),
         }
     }
 }
@@ -355,6 +359,7 @@ impl State {
             | Maintenance::Flush { table, .. }
             | Maintenance::Compact { table, .. }
             | Maintenance::Horizon { table, .. } => *table,
+            Maintenance::Erased(erasure) => erasure.table,
         };
         let manifest = self.manifests.get_mut(&table).ok_or(Error::NoSuchObject(table))?;
         match maintenance {
@@ -386,6 +391,7 @@ impl State {
                 manifest.row_ends.retain(|m| !row_ends_removed.contains(&m.file.path));
                 manifest.row_ends.extend(row_ends_added.iter().cloned().map(Arc::new));
             }
+            Maintenance::Erased(erasure) => self.erasures.push(erasure.clone()),
             Maintenance::Horizon { horizon, .. } => {
                 manifest.horizon = manifest.horizon.max(Some(*horizon));
             }

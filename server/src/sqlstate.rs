@@ -111,6 +111,14 @@ fn storage(error: &chronos_storage::Error) -> PgError {
         E::DataFusion(inner) => return by_reference(inner),
         E::Arrow(inner) => return arrow_ref(inner),
         E::Shared(inner) => return storage(inner),
+        E::BelowHorizon { instant, horizon, .. } => {
+            let (instant, horizon) = (
+                chronos_sql_ext::instant::display(*instant),
+                chronos_sql_ext::instant::display(*horizon),
+            );
+            return PgError::new("72000", format!("the history as of {instant} is not kept"))
+                .hint(format!("The earliest instant that can be read is {horizon}."));
+        }
         E::Corrupt { .. } | E::Parquet(_) => "XX001",
         E::Url { .. } => "22023",
         E::ObjectStore { .. } | E::Io { .. } => "58030",

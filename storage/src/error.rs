@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chronos_catalog::{Oid, SegmentId};
+use chronos_catalog::{CommitTs, Oid, SegmentId};
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use datafusion::parquet::errors::ParquetError;
@@ -56,6 +56,16 @@ pub enum Error {
         table: Oid,
         /// The segment.
         segment: SegmentId,
+    },
+    /// A read of an instant whose history is not kept any more. SQLSTATE 72000.
+    #[error("table {table} cannot be read as of {instant}: its history begins at {horizon}")]
+    BelowHorizon {
+        /// The table.
+        table: Oid,
+        /// The instant, or the first of the span, that was asked for.
+        instant: CommitTs,
+        /// The earliest that can be read.
+        horizon: CommitTs,
     },
     /// The row was taken elsewhere by compaction, and where to is not known any more. SQLSTATE
     /// 40001: another try sees its new place.

@@ -79,6 +79,7 @@ impl Store {
             let (objects, options) = (Arc::clone(&self.objects), Arc::clone(&self.options));
             let store = TableStore::new(table, objects, options);
             let mut inner = store.inner.write();
+            inner.horizon = manifest.horizon;
             for version in state.objects.history(table) {
                 if let Relation::Table(def) = &version.object.relation {
                     inner.shapes.insert(def.schema_version, Arc::clone(def));

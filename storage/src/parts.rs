@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::object::Objects;
 use crate::overlay::{Overlay, TableOverlay};
 use crate::row_ends::SegmentEnds;
-use crate::segment::reader::{Ended, Output, Part, ReadSpec, Window};
+use crate::segment::reader::{Ended, Output, Part, ReadSpec, ToRule, Window};
 use crate::segment::schema::ColumnMap;
 use crate::segment::{Segment, Source};
 use crate::table::{SegmentMap, TableStore};
@@ -48,6 +48,7 @@ pub(crate) struct Planner<'a> {
     /// The table's segments: one view for everything that the read asks, so that a compaction
     /// meanwhile does not take places away that it was told.
     segments: SegmentMap,
+    horizon: Option<CommitTs>,
     pub(crate) overlay: Cow<'a, Overlay>,
     pub(crate) def: &'a Arc<TableDef>,
     pub(crate) time: SystemTime,
@@ -56,7 +57,7 @@ pub(crate) struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     /// # Errors
-    /// [`Error::Moved`] when the transaction ended a version that a compaction has taken
+    /// [`Error::BelowHorizon`]; [`Error::Moved`] when the transaction ended a version that a compaction has taken
     /// elsewhere since, and where to is not known any more.
     pub(crate) fn new(
         table: &'a TableStore,
@@ -65,9 +66,33 @@ impl<'a> Planner<'a> {
         time: SystemTime,
         read_ts: ReadTs,
     ) -> Result<Self> {
-        let segments = table.segments();
+        let (segments, horizon) = {
+            // At once: what a compaction removes is below the horizon before.
+            let inner = table.inner.read();
+            (Arc::clone(&inner.segments), inner.horizon)
+        };
+        let first = match time {
+            SystemTime::AsOf(t) => t.min(read_ts),
+            SystemTime::FromTo(a, _)
+            | SystemTime::Between(a, _)
+            | SystemTime::ContainedIn(a, _) => a.min(read_ts),
+            SystemTime::All => read_ts,
+        };
+        if let Some(horizon) = horizon.filter(|h| first < *h) {
+            return Err(Error::BelowHorizon { table: table.oid(), instant: first, horizon });
+        }
         let overlay = table.relocated(overlay, &segments)?;
-        Ok(Planner { table, segments, overlay, def, time, read_ts })
+        Ok(Planner { table, segments, horizon, overlay, def, time, read_ts })
+    }
+
+    /// The window of the read; `None` when it can see no version.
+    pub(crate) fn window(&self) -> Option<Window> {
+        let window = Window::new(self.time, self.read_ts)?;
+        // What may have been removed by now is left out before, too.
+        Some(match (self.time, self.horizon) {
+            (SystemTime::All, Some(h)) => Window { to: ToRule::After(h.micros()), ..window },
+            _ => window,
+        })
     }
 
     /// The instant that versions must not have ended at or before; `None` for a read of history.

@@ -19,7 +19,7 @@ use crate::overlay::Overlay;
 use crate::parts::Planner;
 use crate::pushdown;
 use crate::scan::{About, ScanExec, ScanOptions};
-use crate::segment::reader::{Output, ReadSpec, Window};
+use crate::segment::reader::{Output, ReadSpec};
 use crate::table::TableStore;
 
 /// The commit that began a version; NULL for a transaction's own rows.
@@ -163,15 +163,15 @@ impl TableProvider for VersionedTable {
             Some(indices) => Arc::new(self.schema.project(indices)?),
             None => Arc::clone(&self.schema),
         };
-        let window = Window::new(self.time, self.read_ts);
-        let (Some(table), Some(window)) = (&self.table, window) else {
+        let Some(table) = &self.table else { return Ok(Arc::new(EmptyExec::new(schema))) };
+        let planner = Planner::new(table, &self.overlay, &self.def, self.time, self.read_ts)?;
+        let Some(window) = planner.window() else {
             return Ok(Arc::new(EmptyExec::new(schema)));
         };
         let every: Vec<usize> = (0..self.schema.fields().len()).collect();
         let outputs = projection.unwrap_or(&every).iter().map(|&i| self.output(i)).collect();
         let def = Arc::clone(&self.def);
         let spec = ReadSpec { table: self.oid, def, outputs, schema, window };
-        let planner = Planner::new(table, &self.overlay, &self.def, self.time, self.read_ts)?;
         let key = pushdown::find_key(&self.def, &self.indexes, filters);
         let (positions, key) = match &key {
             Some(found) => {

@@ -128,8 +128,14 @@ impl Store {
 
     fn apply_maintenance(&self, maintenance: &Maintenance) -> Result<()> {
         match maintenance {
-            // The rows stay where they are; the horizon is looked up in the manifest.
-            Maintenance::Seal { .. } | Maintenance::Horizon { .. } => Ok(()),
+            // The rows stay where they are.
+            Maintenance::Seal { .. } | Maintenance::Erased(_) => Ok(()),
+            Maintenance::Horizon { table, horizon } => {
+                let store = self.existing(*table)?;
+                let mut inner = store.inner.write();
+                inner.horizon = inner.horizon.max(Some(*horizon));
+                Ok(())
+            }
             Maintenance::Flush { table, segments, row_ends } => {
                 let store = self.existing(*table)?;
                 for meta in segments {

@@ -33,6 +33,8 @@ pub(crate) type SegmentMap = Arc<BTreeMap<SegmentId, Arc<Segment>>>;
 #[derive(Debug, Default)]
 pub(crate) struct Inner {
     pub(crate) segments: SegmentMap,
+    /// The oldest instant that can be read; `None` while all history is there.
+    pub(crate) horizon: Option<CommitTs>,
     /// The shapes that the table has had, by schema version.
     pub(crate) shapes: HashMap<u32, Arc<TableDef>>,
 }

@@ -137,7 +137,10 @@ impl LogWriter {
         if batch.items.is_empty() && committed.is_none() {
             return Ok(());
         }
-        if self.length >= self.file_bytes_max {
+        // What is purged leaves the disk when no later entry stands in its file.
+        let purges = batch.items.iter().any(|i| matches!(i, Item::Record(Record::Purge(_))));
+        let has_entries = self.files.get(&self.number).is_some_and(Option::is_some);
+        if self.length >= self.file_bytes_max || (purges && has_entries) {
             self.roll()?;
         }
         let mut body = Vec::with_capacity(batch.bytes.min(BLOCK_BYTES_MAX) + 64);
@@ -166,7 +169,7 @@ impl LogWriter {
             block::put_record(&mut body, &Record::Committed(committed).encode());
         }
         self.write_block(&body, &places)?;
-        if batch.items.iter().any(|i| matches!(i, Item::Record(Record::Purge(_)))) {
+        if purges {
             self.remove_purged_files()?;
         }
         Ok(())

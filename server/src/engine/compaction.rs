@@ -19,6 +19,7 @@ use tracing::{debug, error, info};
 
 use crate::engine::error::{EngineResult, Error};
 use crate::engine::instance::Engine;
+use crate::engine::retention;
 
 /// How long objects outlive the manifest that named them, at least.
 const GRACE: Duration = Duration::from_secs(60);
@@ -45,7 +46,7 @@ pub struct CompactionRecord {
 pub(super) struct Compactions {
     records: Mutex<VecDeque<CompactionRecord>>,
     /// One compaction at a time.
-    running: tokio::sync::Mutex<()>,
+    pub(super) running: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Compactions {
@@ -106,6 +107,7 @@ pub(super) async fn run(engine: Weak<Engine>, stopping: CancellationToken) {
 async fn round(engine: &Arc<Engine>) -> EngineResult<()> {
     let tables: Vec<Oid> = engine.state.read().manifests.keys().copied().collect();
     for table in tables {
+        retention::move_horizon(engine, table).await?;
         let _one = engine.compactions.running.lock().await;
         let plan = {
             let state = engine.state.read();
@@ -137,7 +139,11 @@ pub(super) async fn compact_all(engine: &Arc<Engine>, table: Oid) -> EngineResul
 }
 
 /// One compaction.
-async fn compact(engine: &Arc<Engine>, plan: &CompactionPlan, pace: Pace) -> EngineResult<()> {
+pub(super) async fn compact(
+    engine: &Arc<Engine>,
+    plan: &CompactionPlan,
+    pace: Pace,
+) -> EngineResult<()> {
     let started = engine.now_micros();
     let at = engine.last_commit();
     let job = engine.store.write_compaction(&engine.state, plan, at, pace).await?;

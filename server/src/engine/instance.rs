@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chronos_catalog::clock::{Clock, HybridClock, SystemClock};
 use chronos_catalog::raft::{Applier, RaftNode, RaftOptions};
-use chronos_catalog::{Command, CommitTs, Oid, Relation, SegmentMeta, State};
+use chronos_catalog::{Command, CommitTs, Maintenance, Oid, Relation, SegmentMeta, State};
 use chronos_storage::{Store, StoreOptions};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
@@ -254,6 +254,23 @@ impl Engine {
     pub async fn compact(self: &Arc<Self>, table: Oid) -> EngineResult<()> {
         maintenance::flush_table(self, table).await?;
         compaction::compact_all(self, table).await
+    }
+
+    /// Moves a table's horizon: nothing before `horizon` can be read any more, and compaction
+    /// removes what ended before. A horizon never moves back. One after the last commit is that
+    /// commit.
+    ///
+    /// # Errors
+    /// The log's failure.
+    pub async fn move_horizon(&self, table: Oid, horizon: CommitTs) -> EngineResult<()> {
+        let horizon = horizon.min(self.last_commit());
+        let known = self.state.read().manifests.get(&table).map(|m| m.horizon);
+        match known {
+            Some(before) if before < Some(horizon) => {
+                self.propose(Command::Maintain(Maintenance::Horizon { table, horizon })).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The last compactions, the newest last.

@@ -140,7 +140,7 @@ pub(super) async fn flush_and_snapshot(engine: &Engine) -> EngineResult<()> {
     Ok(())
 }
 
-async fn snapshot(engine: &Engine) -> EngineResult<()> {
+pub(super) async fn snapshot(engine: &Engine) -> EngineResult<()> {
     engine.raft.snapshot().await?;
     engine.stats.snapshots.fetch_add(1, Ordering::Relaxed);
     Ok(())

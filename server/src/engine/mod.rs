@@ -13,11 +13,13 @@
 //! ```
 
 mod compaction;
+mod erasure;
 mod error;
 mod instance;
 mod keys;
 mod locks;
 mod maintenance;
+mod retention;
 mod sequencer;
 mod sequences;
 #[cfg(test)]
@@ -26,9 +28,11 @@ mod transaction;
 mod writes;
 
 pub use compaction::CompactionRecord;
+pub use erasure::ErasureUnderWay;
 pub use error::{EngineResult, Error};
 pub use instance::Engine;
 pub use locks::{LockMode, LockWait};
 pub use maintenance::MaintenanceStats;
+pub use retention::parse_age;
 pub use sequencer::Committed;
 pub use transaction::{Savepoint, Transaction};

@@ -530,3 +530,92 @@ async fn transactions_go_on_through_a_compaction() {
     drop(reader);
     engine.shutdown().await.unwrap();
 }
+
+/// Whether a file below a directory holds the bytes.
+fn holds(dir: &std::path::Path, bytes: &[u8]) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return holds(&path, bytes);
+        }
+        std::fs::read(&path).unwrap().windows(bytes.len()).any(|w| w == bytes)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn erased_rows_are_in_no_instant_and_no_file() {
+    let dir = Dir::new();
+    let engine = dir.open().await;
+    let t = table(&engine).await;
+    let secret = "Zephyrine Quackenbush";
+    let first = insert(&engine, t, &[1, 2], secret).await;
+    engine.flush(t).await.unwrap();
+    let mut transaction = engine.begin();
+    update(&mut transaction, t, 1, secret).await;
+    update(&mut transaction, t, 2, "kept").await;
+    commit(transaction).await.unwrap();
+    assert!(holds(&dir.0, secret.as_bytes()));
+    let erasure = engine.begin_erasure(t).await.unwrap();
+    let mut places = Vec::new();
+    let reader = engine.begin();
+    let provider = reader.table(t, SystemTime::All).unwrap();
+    let context = SessionContext::new();
+    let provider = Arc::unwrap_or_clone(provider).with_internal_columns();
+    context.register_table("t", Arc::new(provider)).unwrap();
+    let sql = format!("SELECT _segment, _position FROM t WHERE v = '{secret}'");
+    for batch in context.sql(&sql).await.unwrap().collect().await.unwrap() {
+        let segments = batch.column(0).as_primitive::<UInt64Type>();
+        let positions = batch.column(1).as_primitive::<UInt32Type>();
+        places.extend((0..batch.num_rows()).map(|i| RowRef {
+            segment: SegmentId(segments.value(i)),
+            position: positions.value(i),
+        }));
+    }
+    drop(context);
+    assert_eq!(erasure.erase(&places).await.unwrap(), 3);
+    erasure.finish("chronos", 3).await.unwrap();
+    assert_eq!(read(&engine.begin(), t, None).await, [(2, "kept".to_owned())]);
+    assert!(read(&engine.begin(), t, Some(first)).await.is_empty());
+    assert!(!holds(&dir.0, secret.as_bytes()));
+    insert(&engine, t, &[1], "new").await;
+    drop(reader);
+    engine.shutdown().await.unwrap();
+    let engine = dir.open().await;
+    let receipts = engine.state().read().erasures.clone();
+    assert_eq!(receipts.iter().map(|r| r.rows).collect::<Vec<_>>(), [3]);
+    assert_eq!(ids(&engine.begin(), t).await, [1, 2]);
+    engine.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn history_below_the_horizon_is_refused_and_removed() {
+    let dir = Dir::new();
+    let engine = dir.open().await;
+    let t = table(&engine).await;
+    let old = "Zephyrine Quackenbush";
+    let first = insert(&engine, t, &[1], old).await;
+    let before = engine.begin();
+    let mut transaction = engine.begin();
+    update(&mut transaction, t, 1, "new").await;
+    let second = commit(transaction).await.unwrap();
+    engine.flush(t).await.unwrap();
+    engine.move_horizon(t, CommitTs(i64::MAX)).await.unwrap();
+    assert_eq!(read(&engine.begin(), t, Some(second)).await, [(1, "new".to_owned())]);
+    for (transaction, time) in [(&engine.begin(), Some(first)), (&before, None)] {
+        let provider = match time {
+            None => transaction.current_table(t),
+            Some(at) => transaction.table(t, SystemTime::AsOf(at)),
+        };
+        let context = SessionContext::new();
+        context.register_table("t", provider.unwrap()).unwrap();
+        let read = context.sql("SELECT * FROM t").await.unwrap().collect().await;
+        let error = crate::error::PgError::from(read.unwrap_err());
+        assert_eq!(error.code, "72000");
+        assert!(error.hint.is_some_and(|h| h.contains("earliest")));
+    }
+    engine.compact(t).await.unwrap();
+    assert!(!holds(&dir.0.join("store"), old.as_bytes()));
+    assert_eq!(read(&engine.begin(), t, None).await, [(1, "new".to_owned())]);
+    drop(before);
+    engine.shutdown().await.unwrap();
+}

@@ -31,6 +31,7 @@ mod joined;
 mod locking;
 mod locks;
 mod merge;
+mod maintenance;
 mod names;
 mod origin;
 mod parameters;

@@ -224,6 +224,7 @@ impl Session {
             S::Deallocate { name, .. } => self.deallocate(name)?,
             S::Execute { .. } => return Box::pin(self.execute_prepared(sql)).await.map(Some),
             S::Declare { stmts } => self.declare(stmts).await?,
+            S::Call(call) => self.call(call).await?,
             S::Close { cursor } => self.close_cursor(cursor)?,
             S::LISTEN { channel } => self.listen(channel),
             S::UNLISTEN { channel } => self.unlisten(channel),
@@ -310,7 +311,7 @@ impl Session {
             Extension::Fetch { name, count, only_move } => {
                 return self.fetch(name, *count, *only_move).await;
             }
-            Extension::Vacuum { .. } => "VACUUM".to_owned(),
+            Extension::Vacuum { tables, .. } => self.vacuum(tables).await?,
             Extension::Analyze { .. } => "ANALYZE".to_owned(),
             Extension::Reorganize { tag, .. } => (*tag).to_owned(),
             Extension::Restore(_)
@@ -319,8 +320,10 @@ impl Session {
             | Extension::AlterRelation { .. } => {
                 return self.run_history(extension).await;
             }
-            Extension::Erase { .. } => return Err(PgError::unsupported("ERASE")),
-            Extension::DeleteHistory { .. } => return Err(PgError::unsupported("DELETE HISTORY")),
+            Extension::Erase { table, selection } => self.erase(table, selection.as_ref()).await?,
+            Extension::DeleteHistory { table, before } => {
+                self.delete_history(table, before).await?
+            }
             Extension::Refused { what } => return Err(PgError::unsupported(what)),
         };
         Ok(Response::Complete(tag))

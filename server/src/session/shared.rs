@@ -5,8 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use chronos_catalog::{CommitTs, Objects, Oid, ReadTs, Relation, SqlType, SystemTime};
-use chronos_sql_ext::system_tables::{SystemCatalog, SystemSession};
+use chronos_catalog::{
+    CommitTs, Erasure, Objects, Oid, ReadTs, Relation, SegmentId, SqlType, SystemTime,
+};
+use chronos_sql_ext::system_tables::{
+    CompactionInfo, SegmentInfo, SystemCatalog, SystemSession, TableSize,
+};
 use chronos_sql_ext::text::TextSettings;
 use chronos_sql_ext::{Error as SqlError, Resolved, TemporalCatalog, TemporalInfo};
 use chronos_storage::VersionedTable;
@@ -18,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::backends::{Backends, Pending};
 use super::names::{Lookup, RelationName, SYSTEM_SCHEMAS};
 use super::settings::{Settings, VERSION_TEXT};
-use crate::engine::{Engine, Transaction};
+use crate::engine::{CompactionRecord, Engine, Transaction};
 use crate::error::PgError;
 
 /// Who a session belongs to.
@@ -388,5 +392,72 @@ impl SystemSession for SystemView {
 
     fn sequence_value(&self, sequence: chronos_catalog::Oid) -> Option<i64> {
         self.0.engine.last_value(sequence)
+    }
+
+    fn segments(&self, table: chronos_catalog::Oid) -> Vec<SegmentInfo> {
+        let state = self.0.engine.state().read();
+        let Some(manifest) = state.manifests.get(&table) else { return Vec::new() };
+        let hot = |(id, rows): (SegmentId, u32), state| SegmentInfo {
+            id: id.0,
+            state,
+            rows: u64::from(rows),
+            bytes: 0,
+            path: None,
+            from_min: None,
+            from_max: None,
+        };
+        let sealed = manifest.sealed.iter().map(|(&id, &rows)| hot((id, rows), "sealed"));
+        let open = manifest.open.into_iter().map(|open| hot(open, "open"));
+        let cold = manifest.segments.values().map(|meta| SegmentInfo {
+            id: meta.id.0,
+            state: if meta.ended_max.is_some() { "history" } else { "cold" },
+            rows: u64::from(meta.rows),
+            bytes: meta.file.size,
+            path: Some(meta.file.path.clone()),
+            from_min: Some(meta.from_min),
+            from_max: Some(meta.from_max),
+        });
+        cold.chain(sealed).chain(open).collect()
+    }
+
+    fn compactions(&self) -> Vec<CompactionInfo> {
+        let records = self.0.engine.compactions().into_iter();
+        let info = |r: CompactionRecord| CompactionInfo {
+            table: r.table,
+            started: r.started,
+            finished: r.finished,
+            segments_removed: r.size.segments_removed,
+            segments_added: r.size.segments_added,
+            rows_read: r.size.rows_read,
+            rows_written: r.size.rows_written,
+        };
+        records.map(info).collect()
+    }
+
+    fn erasures(&self) -> Vec<Erasure> {
+        self.0.engine.state().read().erasures.clone()
+    }
+
+    fn table_size(&self, table: chronos_catalog::Oid) -> TableSize {
+        let state = self.0.engine.state().read();
+        let Some(manifest) = state.manifests.get(&table) else { return TableSize::default() };
+        let files = manifest.segments.values();
+        TableSize {
+            live_rows: manifest.rows_written.saturating_sub(manifest.rows_ended),
+            ended_rows: manifest.rows_ended,
+            rows_written: manifest.rows_written,
+            table_bytes: files.clone().map(|m| m.file.size).sum::<u64>()
+                + manifest.row_ends.iter().map(|m| m.file.size).sum::<u64>(),
+            index_bytes: files.flat_map(|m| m.key_files.values()).map(|f| f.size).sum(),
+        }
+    }
+
+    fn horizon(&self, table: chronos_catalog::Oid) -> Option<CommitTs> {
+        self.0.engine.state().read().manifests.get(&table)?.horizon
+    }
+
+    fn last_commit(&self, table: chronos_catalog::Oid) -> Option<CommitTs> {
+        let last = self.0.engine.state().read().manifests.get(&table)?.last_commit;
+        (last > CommitTs::ZERO).then_some(last)
     }
 }

@@ -1,6 +1,6 @@
 //! The schema `chronos`: what PostgreSQL has no table for.
 
-use chronos_catalog::{Oid, Relation};
+use chronos_catalog::{CommitTs, Oid, Relation};
 
 use super::catalog::SystemCatalog;
 use super::rows::{Cell, Rows};
@@ -44,6 +44,38 @@ pub(crate) fn segments(c: &SystemCatalog, rows: &mut Rows) {
                 ("from_max", segment.from_max.into()),
             ]);
         }
+    }
+}
+
+pub(crate) fn compactions(c: &SystemCatalog, rows: &mut Rows) {
+    let tables: Vec<_> = c.tables().into_iter().map(|(rel, _)| rel).collect();
+    for done in c.session.compactions() {
+        let Some(rel) = tables.iter().find(|rel| rel.oid == done.table) else { continue };
+        rows.push([
+            ("table_schema", rel.schema.as_str().into()),
+            ("table_name", rel.object.name.as_str().into()),
+            ("table_oid", rel.oid.into()),
+            ("started", CommitTs(done.started).into()),
+            ("finished", CommitTs(done.finished).into()),
+            ("segments_removed", done.segments_removed.into()),
+            ("segments_added", done.segments_added.into()),
+            ("rows_read", done.rows_read.into()),
+            ("rows_written", done.rows_written.into()),
+        ]);
+    }
+}
+
+pub(crate) fn erasures(c: &SystemCatalog, rows: &mut Rows) {
+    for done in c.session.erasures() {
+        // A table that was dropped since keeps its receipts.
+        let name = c.objects.history(done.table).last().map(|v| v.object.name.clone());
+        rows.push([
+            ("table_name", name.into()),
+            ("table_oid", done.table.into()),
+            ("erased_by", done.user.into()),
+            ("erased_at", CommitTs(done.at).into()),
+            ("row_versions", done.rows.into()),
+        ]);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use chronos_catalog::{CommitTs, Oid};
+use chronos_catalog::{CommitTs, Erasure, Oid};
 
 /// A configuration setting, as `pg_settings` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub struct TableSize {
 pub struct SegmentInfo {
     /// Its number.
     pub id: u64,
-    /// `open`, `sealed` or `cold`.
+    /// `open`, `sealed`, `cold`, or `history` for a cold one whose rows had all ended.
     pub state: &'static str,
     /// How many row versions it holds.
     pub rows: u64,
@@ -82,6 +82,25 @@ pub struct SegmentInfo {
     pub from_min: Option<CommitTs>,
     /// The greatest commit time of its rows, where known.
     pub from_max: Option<CommitTs>,
+}
+
+/// One compaction that took effect on this node, as `chronos.compactions` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompactionInfo {
+    /// The table.
+    pub table: Oid,
+    /// When it began, in microseconds since the Unix epoch.
+    pub started: i64,
+    /// When its result took effect; likewise.
+    pub finished: i64,
+    /// Segments that it replaced.
+    pub segments_removed: u64,
+    /// Segments that it made.
+    pub segments_added: u64,
+    /// Row versions read.
+    pub rows_read: u64,
+    /// Row versions written.
+    pub rows_written: u64,
 }
 
 /// The session and node that system tables are read in; the server implements it.
@@ -119,6 +138,14 @@ pub trait SystemSession: Send + Sync + Debug {
     }
     /// A table's segments.
     fn segments(&self, _table: Oid) -> Vec<SegmentInfo> {
+        Vec::new()
+    }
+    /// The node's last compactions, oldest first.
+    fn compactions(&self) -> Vec<CompactionInfo> {
+        Vec::new()
+    }
+    /// The receipts of ERASE, oldest first.
+    fn erasures(&self) -> Vec<Erasure> {
         Vec::new()
     }
     /// The last value that a sequence handed out, if it has.

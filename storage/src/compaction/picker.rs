@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chronos_catalog::{CommitTs, Manifest, Oid, SegmentId, SegmentMeta, State};
+use chronos_catalog::{CommitTs, Manifest, Oid, RowRef, SegmentId, SegmentMeta, State};
 
 use crate::parts::Positions;
 use crate::store::Store;
@@ -51,23 +51,23 @@ impl CompactionPlan {
 
     /// The segments that hold any of the rows, to be rewritten without them: one plan for each
     /// shape.
-    pub fn erasing(
-        state: &State,
-        table: Oid,
-        rows: &BTreeMap<SegmentId, roaring::RoaringBitmap>,
-    ) -> Vec<CompactionPlan> {
+    pub fn erasing(state: &State, table: Oid, rows: &[RowRef]) -> Vec<CompactionPlan> {
         let Some(manifest) = state.manifests.get(&table) else { return Vec::new() };
+        let mut places = Positions::new();
+        for row in rows {
+            places.entry(row.segment).or_default().insert(row.position);
+        }
         let mut plans: BTreeMap<u32, CompactionPlan> = BTreeMap::new();
-        for (id, positions) in rows {
-            let Some(meta) = manifest.segments.get(id) else { continue };
+        for (id, positions) in places {
+            let Some(meta) = manifest.segments.get(&id) else { continue };
             let plan = plans.entry(meta.schema_version).or_insert_with(|| CompactionPlan {
                 table,
                 segments: Vec::new(),
                 horizon: manifest.horizon,
                 erase: Positions::new(),
             });
-            plan.segments.push(*id);
-            plan.erase.insert(*id, positions.clone());
+            plan.segments.push(id);
+            plan.erase.insert(id, positions);
         }
         plans.into_values().collect()
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chronos_catalog::{CommitTs, RowEnds, RowRef, SegmentId, SqlType, SystemTime};
+use chronos_catalog::{CommitTs, Maintenance, RowEnds, RowRef, SegmentId, SqlType, SystemTime};
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray,
 };
@@ -107,6 +107,8 @@ struct Run {
     model: Model,
     next_id: i64,
     cv: i64,
+    /// The oldest instant that can be read.
+    horizon: i64,
 }
 
 impl Run {
@@ -120,6 +122,7 @@ impl Run {
             model: Model::default(),
             next_id: 0,
             cv: 0,
+            horizon: 0,
         }
     }
 
@@ -222,6 +225,35 @@ impl Run {
         self.find_places().await;
     }
 
+    /// Moves the horizon to some commit. What ended before cannot be seen any more.
+    fn move_horizon(&mut self) {
+        let at = self.rng.random_range(0..self.model.commits.len());
+        self.horizon = self.horizon.max(self.model.commits[at] + self.rng.random_range(0..2));
+        self.horizon = self.horizon.min(*self.model.commits.last().unwrap());
+        let horizon = CommitTs(self.horizon);
+        self.world.maintain(Maintenance::Horizon { table: TABLE, horizon });
+        self.model.versions.retain(|v| v.to.is_none_or(|to| to > horizon.0));
+    }
+
+    /// Whether a read asks for what is not kept; then it must fail.
+    async fn is_refused(&self, time: SystemTime, read_ts: i64) -> bool {
+        let first = match time {
+            SystemTime::AsOf(a)
+            | SystemTime::FromTo(a, _)
+            | SystemTime::Between(a, _)
+            | SystemTime::ContainedIn(a, _) => a.0.min(read_ts),
+            SystemTime::All => read_ts,
+        };
+        if first >= self.horizon {
+            return false;
+        }
+        let none = Overlay::default();
+        let read = self.world.try_query(time, CommitTs(read_ts), &none, "SELECT count(*) FROM t");
+        let error = read.await.unwrap_err().to_string();
+        assert!(error.contains("its history begins at"), "{error}");
+        true
+    }
+
     /// Learns where the rows stand.
     async fn find_places(&mut self) {
         let last = CommitTs(*self.model.commits.last().unwrap());
@@ -237,6 +269,9 @@ impl Run {
     }
 
     async fn check(&mut self, time: SystemTime, read_ts: i64) {
+        if self.is_refused(time, read_ts).await {
+            return;
+        }
         let seed = self.seed;
         let none = Overlay::default();
         let expected = self.model.seen(time, read_ts);
@@ -284,7 +319,7 @@ impl Run {
         let seed = self.seed;
         let at = *self.model.commits.last().unwrap();
         let some = self.rng.random_range(0..self.model.commits.len());
-        let past = self.model.commits[some];
+        let past = self.model.commits[some].max(self.horizon);
         let table = self.world.store.table(TABLE).unwrap();
         let key = KeySpec::of_constraint(TABLE, &self.world.def, KEY).unwrap();
         let ids: Vec<i64> = (-1..self.next_id + 2).collect();
@@ -328,6 +363,9 @@ impl Run {
     async fn check_all(&mut self) {
         let last = *self.model.commits.last().unwrap();
         for t in self.model.commits.clone() {
+            if self.is_refused(SystemTime::AsOf(CommitTs(t)), last).await {
+                continue;
+            }
             let found = self.model.seen(SystemTime::AsOf(CommitTs(t)), last);
             let sql = format!("SELECT {COLUMNS} FROM t");
             let none = Overlay::default();
@@ -359,7 +397,7 @@ async fn run(seed: u64) {
     let mut run = Run::new(seed, dir.path().to_str().unwrap()).await;
     for step in 0..50 {
         run.commit().await;
-        match run.rng.random_range(0..18) {
+        match run.rng.random_range(0..20) {
             0 => run.world.flush(true).await,
             1 => run.world.flush(false).await,
             2 => run.world.restart().await,
@@ -382,6 +420,7 @@ async fn run(seed: u64) {
                 run.compact(true).await;
                 run.world.restart().await;
             }
+            8 if step > 15 => run.move_horizon(),
             _ => {}
         }
         if step % 25 == 24 {

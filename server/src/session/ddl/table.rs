@@ -279,7 +279,14 @@ impl Session {
                         return Err(PgError::new("42703", message));
                     }
                 }
-                "ttl" | "history_retention" => {
+                "history_retention" => {
+                    if crate::engine::parse_age(&text).is_none() {
+                        let message = format!("invalid value for history_retention: \"{text}\"");
+                        return Err(PgError::new("22023", message)
+                            .hint("A number with s, min, h, d, w or y, such as '90 days'."));
+                    }
+                }
+                "ttl" | "ttl_column" => {
                     return Err(PgError::unsupported(format!("the table option {key}")));
                 }
                 key if IGNORED_OPTIONS.contains(&key) => {}
