@@ -121,8 +121,25 @@ impl Transaction {
             for row in &locked {
                 segments.entry(row.segment).or_default().insert(row.position);
             }
-            for (segment, positions) in segments {
-                let ended = store.ended_among(segment, &positions).await?;
+            let places: Vec<RowEnds> = segments
+                .into_iter()
+                .map(|(segment, positions)| RowEnds { segment, positions })
+                .collect();
+            let lost = || Error::Conflict {
+                detail: format!("A row of table \"{name}\" was changed by another transaction."),
+            };
+            // A compaction may have moved them while this waited.
+            let places = match store.relocate_ends(&places, &|_| false) {
+                Ok(None) => places,
+                Ok(Some(moved)) if wait != LockWait::Skip => moved,
+                Ok(Some(_)) | Err(chronos_storage::Error::Moved { .. }) => return Err(lost()),
+                Err(error) => return Err(error.into()),
+            };
+            for RowEnds { segment, positions } in places {
+                let ended = match store.ended_among(segment, &positions).await {
+                    Err(chronos_storage::Error::NoSuchSegment { .. }) => return Err(lost()),
+                    ended => ended?,
+                };
                 let Some(position) = ended.min() else { continue };
                 if wait == LockWait::Skip {
                     live.retain(|r| r.segment != segment || !ended.contains(r.position));
