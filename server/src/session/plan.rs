@@ -34,11 +34,9 @@ pub(super) struct Planned {
     /// The types of the parameters so far as they are known.
     pub types: Vec<Option<SqlType>>,
     /// The numbers of the parameters that are instants to read at.
-    pub instants: std::collections::BTreeSet<usize>,
+    pub instants: BTreeSet<usize>,
     /// The state that it was planned in and is to be executed in.
     pub state: SessionState,
-    /// The numbers of the parameters that are instants of reads, which the plan does not know.
-    pub instant_parameters: BTreeSet<usize>,
 }
 
 impl Session {

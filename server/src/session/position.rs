@@ -36,7 +36,8 @@ fn quoted(message: &str) -> Option<&str> {
 fn only_place(text: &str, name: &str) -> Option<usize> {
     let part = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '\'');
     let lower = text.to_ascii_lowercase();
-    let mut places = lower.match_indices(&name.to_ascii_lowercase()).filter(|(at, found)| {
+    let name = name.to_ascii_lowercase();
+    let mut places = lower.match_indices(&name).filter(|(at, found)| {
         let before = lower[..*at].chars().next_back();
         let after = lower[at + found.len()..].chars().next();
         !before.is_some_and(part) && !after.is_some_and(part)

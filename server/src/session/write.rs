@@ -174,7 +174,6 @@ impl Session {
                 instants: planned.instants.clone(),
                 types: planned.types.clone(),
                 state: planned.state.clone(),
-                instant_parameters: planned.instant_parameters.clone(),
             };
             let batches = self.collect(planned).await?;
             Ok((copy, batches))

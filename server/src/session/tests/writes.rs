@@ -43,7 +43,7 @@ async fn on_conflict_updates_the_row_that_is_there() {
     .unwrap();
     run(&mut s, "COMMIT").await.unwrap();
     let rows = run(&mut s, "SELECT n, u, _ov FROM t WHERE id = 9").await.unwrap();
-    assert_eq!(rows, ["2|q|1"]);
+    assert_eq!(rows, ["2|q|0"]);
     let rows = run_with(
         &mut s,
         "INSERT INTO t (id, n) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET n = $2 + 1",
