@@ -208,14 +208,4 @@ impl Session {
             _ => false,
         }))
     }
-
-    /// Whether a table has or had any row.
-    pub(super) async fn has_history(&self, table: Oid) -> PgResult<bool> {
-        let committed = {
-            let state = self.shared.engine.state().read();
-            state.manifests.get(&table).is_some_and(|m| m.rows_written > 0)
-        };
-        Ok(committed
-            || self.shared.transaction.read().await.as_ref().is_some_and(|t| t.has_rows(table)))
-    }
 }
