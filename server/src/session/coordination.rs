@@ -161,7 +161,11 @@ fn pg_sleep_for(shared: &Shared, args: &[ScalarValue], _: &[FieldRef]) -> PgResu
         ScalarValue::IntervalMonthDayNano(Some(i)) => *i,
         other => {
             let Some(text) = text(other) else { return Ok(ScalarValue::Utf8View(None)) };
-            match crate::pgwire::decode::from_text(&SqlType::Interval, &text, &shared.text_settings())? {
+            match crate::pgwire::decode::from_text(
+                &SqlType::Interval,
+                &text,
+                &shared.text_settings(),
+            )? {
                 ScalarValue::IntervalMonthDayNano(Some(i)) => i,
                 _ => return Ok(ScalarValue::Utf8View(None)),
             }

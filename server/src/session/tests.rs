@@ -383,6 +383,8 @@ async fn a_whole_table_can_be_asked_for_in_every_way() {
     ] {
         assert_eq!(run(&mut s, sql).await.unwrap(), ["1"], "{sql}");
     }
+}
+
 /// Carries out a statement and gives the instant of its commit as text.
 async fn at(session: &mut Session, sql: &str) -> String {
     run(session, sql).await.unwrap();
