@@ -34,8 +34,8 @@ pub use names::{output_name, output_names};
 pub use parser::{MERGE_NOTHING, query_text};
 pub use session::configure;
 pub use statement::{
-    Extension, FetchCount, Moment, RelationChange, RelationKind, Restore, Statement,
-    StatementKind, TransactionModes, parse,
+    Extension, FetchCount, Moment, RelationChange, RelationKind, Restore, Statement, StatementKind,
+    TransactionModes, parse,
 };
 pub use temporal::{HIDDEN_COLUMNS, Resolved, TemporalCatalog, TemporalInfo, is_hidden};
 pub use types::{is_serial, sql_type};

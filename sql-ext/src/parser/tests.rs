@@ -243,6 +243,10 @@ fn only_and_the_star_of_inheritance_say_nothing() {
         ("SELECT EXTRACT(year FROM a * b) FROM t", "SELECT EXTRACT(YEAR FROM a * b) FROM t"),
     ] {
         assert_eq!(printed(sql), expected, "{sql}");
+    }
+}
+
+#[test]
 fn options_of_copy_are_switched_by_on_and_off() {
     for (options, wanted) in [
         ("FREEZE on", "FREEZE TRUE"),
@@ -275,6 +279,9 @@ fn a_query_is_printed_as_a_user_writes_it_and_reads_the_same() {
         assert_eq!(text, sql);
         assert_eq!(printed(&text), statement.to_string());
     }
+}
+
+#[test]
 fn fetch_and_move_take_every_direction() {
     use crate::statement::{Extension, FetchCount};
     for (sql, wanted, moves) in [

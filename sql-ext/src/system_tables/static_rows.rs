@@ -14,21 +14,20 @@ use super::types;
 /// Column names and lines.
 type Section = (Vec<&'static str>, Vec<&'static str>);
 
-static SECTIONS: LazyLock<HashMap<&'static str, Section>> =
-    LazyLock::new(|| {
-        let mut sections: HashMap<_, (Vec<_>, Vec<_>)> = HashMap::new();
-        let mut current = "";
-        for line in include_str!("data/rows.tsv").lines() {
-            if let Some(header) = line.strip_prefix('#') {
-                let mut names = header.split('\t');
-                current = names.next().unwrap_or("");
-                sections.insert(current, (names.collect(), Vec::new()));
-            } else if let Some((_, lines)) = sections.get_mut(current) {
-                lines.push(line);
-            }
+static SECTIONS: LazyLock<HashMap<&'static str, Section>> = LazyLock::new(|| {
+    let mut sections: HashMap<_, (Vec<_>, Vec<_>)> = HashMap::new();
+    let mut current = "";
+    for line in include_str!("data/rows.tsv").lines() {
+        if let Some(header) = line.strip_prefix('#') {
+            let mut names = header.split('\t');
+            current = names.next().unwrap_or("");
+            sections.insert(current, (names.collect(), Vec::new()));
+        } else if let Some((_, lines)) = sections.get_mut(current) {
+            lines.push(line);
         }
-        sections
-    });
+    }
+    sections
+});
 
 static BATCHES: LazyLock<HashMap<&'static str, Result<RecordBatch>>> = LazyLock::new(|| {
     let mut batches: HashMap<&'static str, Result<RecordBatch>> = SECTIONS
