@@ -9,7 +9,7 @@ use datafusion::logical_expr::Volatility;
 use datafusion::sql::sqlparser::ast::Ident;
 
 use super::backends::{self, Listen};
-use super::functions::{Body, string, text, wait};
+use super::functions::{Entry, string, text, wait};
 use super::locks::{Key, Mode, Refusal};
 use super::names::fold;
 use super::session::Session;
@@ -17,7 +17,7 @@ use super::shared::Shared;
 use crate::error::{PgError, PgResult};
 
 /// The functions of this module: name, least and most arguments, type of the result.
-pub(super) const FUNCTIONS: [(&str, (usize, usize), SqlType, Volatility, Body); 17] = {
+pub(super) const FUNCTIONS: [Entry; 17] = {
     use SqlType::{Bool, Text};
     use Volatility::Volatile;
     [

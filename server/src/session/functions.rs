@@ -27,6 +27,9 @@ use crate::pgwire::types;
 /// What a function does with one row's arguments.
 pub(super) type Body = fn(&Shared, &[ScalarValue], &[FieldRef]) -> PgResult<ScalarValue>;
 
+/// A function: its name, the least and the most arguments, its result and its body.
+pub(super) type Entry = (&'static str, (usize, usize), SqlType, Volatility, Body);
+
 /// One function.
 struct SessionFunction {
     name: &'static str,
@@ -319,7 +322,7 @@ fn pg_typeof(_: &Shared, _: &[ScalarValue], fields: &[FieldRef]) -> PgResult<Sca
 pub(super) fn functions(shared: &Arc<Shared>) -> Vec<ScalarUDF> {
     use SqlType as T;
     use Volatility::{Stable, Volatile};
-    let all: [(&str, (usize, usize), SqlType, Volatility, Body); 15] = [
+    let all: [Entry; 15] = [
         ("current_setting", (1, 2), T::Text, Stable, current_setting),
         ("set_config", (3, 3), T::Text, Volatile, set_config),
         ("nextval", (1, 1), T::Int8, Volatile, nextval),

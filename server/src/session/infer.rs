@@ -339,9 +339,9 @@ fn number(digits: &str) -> SqlExpr {
     match digits.strip_prefix('-') {
         Some(digits) => SqlExpr::UnaryOp {
             op: ast::UnaryOperator::Minus,
-            expr: Box::new(SqlExpr::value(Value::Number(digits.to_owned().into(), false))),
+            expr: Box::new(SqlExpr::value(Value::Number(digits.to_owned(), false))),
         },
-        None => SqlExpr::value(Value::Number(digits.to_owned().into(), false)),
+        None => SqlExpr::value(Value::Number(digits.to_owned(), false)),
     }
 }
 

@@ -148,7 +148,7 @@ impl Session {
                         writer.write(rows).await?;
                     }
                 }
-                None => writer.from_query(source, &places, !insert.columns.is_empty()).await?,
+                None => writer.query_rows(source, &places, !insert.columns.is_empty()).await?,
             },
         }
         let Writer { kept, count, .. } = writer;
@@ -270,7 +270,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn from_query(
+    async fn query_rows(
         &mut self,
         source: &Query,
         places: &[usize],

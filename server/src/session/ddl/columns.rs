@@ -15,6 +15,7 @@ pub(super) struct NewConstraint {
 }
 
 /// What a new constraint demands, by columns' names.
+#[expect(clippy::large_enum_variant, reason = "a statement has few of them")]
 pub(super) enum NewKind {
     PrimaryKey(Vec<String>),
     Unique(Vec<String>),

@@ -258,9 +258,7 @@ impl Session {
                 }
                 false => self.alter_constraint_index(kind, &named.name, change, &tag).await,
             }
-            .or_else(|error| {
-                if error.code == "42P01" { Err(no_relation(&named)) } else { Err(error) }
-            });
+            .map_err(|error| if error.code == "42P01" { no_relation(&named) } else { error });
         };
         let fits = matches!(
             (&object.relation, kind),

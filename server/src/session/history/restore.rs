@@ -235,7 +235,6 @@ impl Session {
     }
 
     /// The table now, then (in the shape of now), and in all its versions.
-    #[expect(clippy::type_complexity, reason = "three tables of one kind")]
     fn restore_tables(
         &self,
         oid: Oid,
