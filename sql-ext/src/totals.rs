@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Int64Type};
 use chronos_catalog::SqlType;
 use chronos_catalog::schema::{NUMERIC_PRECISION_MAX, SQL_TYPE_KEY};
@@ -14,8 +14,8 @@ use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, ReversedUDAF, Signature,
-    Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF,
+    Signature, Volatility,
 };
 
 use crate::casts::display_name;
@@ -66,7 +66,9 @@ impl AggregateUDFImpl for Sum {
             return Err(Error::postgres("42883", "sum takes one argument").into());
         };
         Ok(vec![match data_type {
-            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Null => DataType::Int64,
+            // Left as they are: were they made bigints here, the next look would take them for such.
+            DataType::Int8 | DataType::Int16 | DataType::Int32 => data_type.clone(),
+            DataType::Null => DataType::Int32,
             DataType::Int64 | DataType::UInt32 | DataType::UInt64 => BIGINT_SUM,
             DataType::Float32 | DataType::Float64 => DataType::Float64,
             DataType::Decimal128(..)
@@ -78,6 +80,9 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        if types.iter().any(is_small) {
+            return Ok(DataType::Int64);
+        }
         sum_udaf().return_type(types)
     }
 
@@ -92,7 +97,9 @@ impl AggregateUDFImpl for Sum {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        sum_udaf().accumulator(args)
+        let small = takes_small(&args);
+        let inner = sum_udaf().accumulator(args)?;
+        Ok(if small { Box::new(Widened(inner)) } else { inner })
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -107,11 +114,15 @@ impl AggregateUDFImpl for Sum {
         &self,
         args: AccumulatorArgs,
     ) -> Result<Box<dyn GroupsAccumulator>> {
-        sum_udaf().create_groups_accumulator(args)
+        let small = takes_small(&args);
+        let inner = sum_udaf().create_groups_accumulator(args)?;
+        Ok(if small { Box::new(Widened(inner)) } else { inner })
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        sum_udaf().create_sliding_accumulator(args)
+        let small = takes_small(&args);
+        let inner = sum_udaf().create_sliding_accumulator(args)?;
+        Ok(if small { Box::new(Widened(inner)) } else { inner })
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
@@ -120,6 +131,89 @@ impl AggregateUDFImpl for Sum {
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
         AggregateOrderSensitivity::Insensitive
+    }
+}
+
+fn is_small(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Int8 | DataType::Int16 | DataType::Int32)
+}
+
+fn takes_small(args: &AccumulatorArgs) -> bool {
+    args.expr_fields.iter().any(|field| is_small(field.data_type()))
+}
+
+/// Sums integers as bigints.
+#[derive(Debug)]
+struct Widened<A: ?Sized>(Box<A>);
+
+fn widen(values: &[ArrayRef]) -> Result<Vec<ArrayRef>> {
+    let widened = values.iter().map(|v| arrow::compute::cast(v, &DataType::Int64));
+    Ok(widened.collect::<std::result::Result<_, _>>()?)
+}
+
+impl Accumulator for Widened<dyn Accumulator> {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.0.update_batch(&widen(values)?)
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        self.0.evaluate()
+    }
+
+    fn size(&self) -> usize {
+        self.0.size()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.0.state()
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.0.merge_batch(states)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.0.retract_batch(&widen(values)?)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.0.supports_retract_batch()
+    }
+}
+
+impl GroupsAccumulator for Widened<dyn GroupsAccumulator> {
+    fn update_batch(
+        &mut self,
+        values: &[ArrayRef],
+        groups: &[usize],
+        filter: Option<&BooleanArray>,
+        total: usize,
+    ) -> Result<()> {
+        self.0.update_batch(&widen(values)?, groups, filter, total)
+    }
+
+    fn evaluate(&mut self, emit: EmitTo) -> Result<ArrayRef> {
+        self.0.evaluate(emit)
+    }
+
+    fn state(&mut self, emit: EmitTo) -> Result<Vec<ArrayRef>> {
+        self.0.state(emit)
+    }
+
+    fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], total: usize) -> Result<()> {
+        self.0.merge_batch(values, groups, total)
+    }
+
+    fn convert_to_state(
+        &self,
+        values: &[ArrayRef],
+        filter: Option<&BooleanArray>,
+    ) -> Result<Vec<ArrayRef>> {
+        self.0.convert_to_state(&widen(values)?, filter)
+    }
+
+    fn size(&self) -> usize {
+        self.0.size()
     }
 }
 

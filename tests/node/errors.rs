@@ -123,9 +123,15 @@ async fn the_later_of_two_writers_of_a_row_is_told_so() {
     let (alice, bob) = (node.connect().await, node.connect().await);
     alice.batch_execute(SETUP).await.expect("the tables can be made");
     alice.batch_execute("BEGIN; UPDATE t SET v = 'alice'").await.expect("Alice updates");
-    bob.batch_execute("BEGIN; UPDATE t SET v = 'bob'").await.expect("Bob updates");
-    alice.batch_execute("COMMIT").await.expect("Alice was first");
-    let error = bob.batch_execute("COMMIT").await.expect_err("Bob was second");
+    // Bob reads before Alice commits, and then waits for her to let go of the row.
+    bob.batch_execute("BEGIN; SELECT * FROM t").await.expect("Bob reads");
+    let update = async {
+        bob.batch_execute("UPDATE t SET v = 'bob'").await?;
+        bob.batch_execute("COMMIT").await
+    };
+    let (error, committed) = tokio::join!(update, alice.batch_execute("COMMIT"));
+    committed.expect("Alice was first");
+    let error = error.expect_err("Bob was second");
     assert_eq!(sqlstate(&error), "40001");
     // Bob's transaction is over; his next statement sees what Alice wrote.
     drop(bob.batch_execute("ROLLBACK").await);

@@ -358,6 +358,12 @@ impl TestNode {
 
     /// Every Parquet file below the data directory.
     pub fn parquet_files(&self) -> Vec<PathBuf> {
+        /// Users' tables have identifiers from here on; the folder of a table bears its own.
+        const FIRST_USER_TABLE: u32 = 16384;
+        let of_user = |path: &Path| {
+            let table = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+            table.and_then(|t| t.parse().ok()).is_none_or(|table: u32| table >= FIRST_USER_TABLE)
+        };
         let mut found = Vec::new();
         let mut folders = vec![self.data_dir.clone()];
         while let Some(folder) = folders.pop() {
@@ -366,7 +372,9 @@ impl TestNode {
                 let path = entry.path();
                 if path.is_dir() {
                     folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "parquet") {
+                } else if path.extension().is_some_and(|extension| extension == "parquet")
+                    && of_user(&path)
+                {
                     found.push(path);
                 }
             }

@@ -28,7 +28,7 @@ pub fn parse_age(text: &str) -> Option<i64> {
     let number: i64 = text[..digits].parse().ok()?;
     let unit = text[digits..].trim();
     let named = |name: &&str| unit == *name || unit.strip_suffix('s') == Some(*name);
-    let (_, micros) = UNITS.iter().find(|(names, _)| names.iter().any(|n| named(n)))?;
+    let (_, micros) = UNITS.iter().find(|(names, _)| names.iter().any(named))?;
     number.checked_mul(*micros).filter(|age| *age > 0)
 }
 

@@ -13,8 +13,8 @@ use datafusion::logical_expr::{
     Volatility,
 };
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
-    Ident, ObjectNamePart, visit_expressions_mut,
+    self, BinaryOperator, CastKind, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, ObjectNamePart, Value, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -392,6 +392,8 @@ fn spread_rows(expr: &mut Expr) {
 pub(super) fn rewrite(statement: &mut ast::Statement) {
     let _ = visit_expressions_mut(statement, |expr| {
         spread_rows(expr);
+        modulo(expr);
+        huge_number(expr);
         if let Expr::Function(Function { name, .. }) = expr
             && let [ObjectNamePart::Identifier(schema), ObjectNamePart::Identifier(function)] =
                 name.0.as_slice()
@@ -402,6 +404,50 @@ pub(super) fn rewrite(statement: &mut ast::Statement) {
         }
         ControlFlow::<()>::Continue(())
     });
+}
+
+/// `mod(a, b)` is `a % b`.
+fn modulo(expr: &mut Expr) {
+    let Expr::Function(Function { name, args: FunctionArguments::List(list), .. }) = expr else {
+        return;
+    };
+    let [ObjectNamePart::Identifier(function)] = name.0.as_slice() else { return };
+    let [
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(left)),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(right)),
+    ] = list.args.as_slice()
+    else {
+        return;
+    };
+    if super::names::fold(function) == "mod" {
+        *expr = Expr::Nested(Box::new(Expr::BinaryOp {
+            left: Box::new(Expr::Nested(Box::new(left.clone()))),
+            op: BinaryOperator::Modulo,
+            right: Box::new(Expr::Nested(Box::new(right.clone()))),
+        }));
+    }
+}
+
+/// The exponent beyond which a number is a double, for no numeric of ours holds it.
+const NUMERIC_EXPONENT_MAX: u32 = 30;
+
+/// A literal such as `1e308` is a double.
+fn huge_number(expr: &mut Expr) {
+    let Expr::Value(value) = expr else { return };
+    let Value::Number(digits, _) = &value.value else { return };
+    let huge = digits
+        .split_once(['e', 'E'])
+        .and_then(|(_, exponent)| exponent.parse::<i32>().ok())
+        .is_some_and(|exponent| exponent.unsigned_abs() > NUMERIC_EXPONENT_MAX);
+    if huge {
+        *expr = Expr::Cast {
+            kind: CastKind::DoubleColon,
+            expr: Box::new(Expr::value(Value::SingleQuotedString(digits.clone()))),
+            data_type: ast::DataType::DoublePrecision,
+            array: false,
+            format: None,
+        };
+    }
 }
 
 impl Shared {

@@ -6,6 +6,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Between, BinaryExpr, Case, Cast, InList};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
@@ -73,7 +74,12 @@ impl AnalyzerRule for UnknownLiteralRule {
             for input in plan.inputs() {
                 schema.merge(input.schema());
             }
-            plan.map_expressions(|expr| expr.transform_up(|expr| type_literals(expr, &schema)))
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expr| {
+                let name = names.save(&expr);
+                expr.transform_up(|expr| type_literals(expr, &schema))?
+                    .map_data(|expr| Ok(name.restore(expr)))
+            })
         })
         .map(|transformed| transformed.data)
     }

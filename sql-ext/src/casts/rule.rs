@@ -9,6 +9,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::Cast;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
@@ -42,8 +43,12 @@ impl AnalyzerRule for PostgresCastRule {
             for input in plan.inputs() {
                 schema.merge(input.schema());
             }
-            plan.map_expressions(|expr| rewrite(expr, &schema, &settings))?
-                .transform_data(|plan| Ok(Transformed::yes(plan.recompute_schema()?)))
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expr| {
+                let name = names.save(&expr);
+                rewrite(expr, &schema, &settings)?.map_data(|expr| Ok(name.restore(expr)))
+            })?
+            .transform_data(|plan| Ok(Transformed::yes(plan.recompute_schema()?)))
         })
         .map(|transformed| transformed.data)
     }

@@ -714,7 +714,22 @@ fn rewrite_factor(factor: &mut TableFactor) {
     let series = name == "generate_series" && !with_ordinality && args.iter().all(is_literal);
     let known = SETS.contains(&name.as_str()) || name == "unnest";
     if !known || series {
-        // DataFusion's own, or unknown: put back what was taken.
+        // DataFusion's own, or unknown: put back what was taken. The column of a series is named
+        // as the relation is.
+        let alias = if series {
+            let mut alias = alias.unwrap_or_else(|| TableAlias {
+                explicit: true,
+                name: Ident::new(&name),
+                columns: Vec::new(),
+                at: None,
+            });
+            if alias.columns.is_empty() {
+                alias.columns.push(ast::TableAliasColumnDef::from_name(alias.name.value.clone()));
+            }
+            Some(alias)
+        } else {
+            alias
+        };
         match factor {
             TableFactor::Table { alias: place, .. }
             | TableFactor::Function { alias: place, .. } => {

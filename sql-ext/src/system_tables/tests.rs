@@ -254,6 +254,8 @@ fn context_at(at: i64) -> SessionContext {
         .with_create_default_catalog_and_schema(false)
         .with_target_partitions(1);
     config.options_mut().sql_parser.map_string_types_to_utf8view = true;
+    // As `configure` has it.
+    config.options_mut().execution.skip_physical_aggregate_schema_check = true;
     let mut builder = SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()
