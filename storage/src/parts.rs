@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::object::Objects;
 use crate::overlay::{Overlay, TableOverlay};
 use crate::row_ends::SegmentEnds;
-use crate::segment::reader::{Ended, Output, Part, ReadSpec, ToRule, Window};
+use crate::segment::reader::{Ended, Part, ReadSpec, ToRule, Window};
 use crate::segment::schema::ColumnMap;
 use crate::segment::{Segment, Source};
 use crate::table::{SegmentMap, TableStore};
@@ -218,9 +218,10 @@ impl<'a> Planner<'a> {
                 hidden = Arc::new(&*hidden | own);
             }
         }
-        let history = !matches!(self.time, SystemTime::AsOf(_));
-        if history || spec.outputs.contains(&Output::To) {
-            let all = ends.end_times(self.objects(), segment.id, self.read_ts).await?;
+        // What is seen at an instant had not ended then, and is shown so for ever.
+        let known = self.instant().unwrap_or(self.read_ts);
+        if self.instant().is_none() {
+            let all = ends.end_times(self.objects(), segment.id, known).await?;
             times = Some(Arc::new(all));
         }
         let Some(mut part) = self.part(segment.id, segment.source(), false, hidden)? else {
@@ -229,7 +230,7 @@ impl<'a> Planner<'a> {
         let Some(from) = from_range(&part.source) else { return Ok(None) };
         part.check_from = !window.holds_all(from);
         if part.has_ends() {
-            part.ended = Some(Ended { read_ts: self.read_ts, after: self.instant() });
+            part.ended = Some(Ended { read_ts: known, after: self.instant() });
         } else {
             part.times = times;
         }
