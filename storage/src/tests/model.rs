@@ -54,6 +54,11 @@ impl Model {
                     SystemTime::ContainedIn(a, b) => from >= a.0 && to.is_some_and(|to| to <= b.0),
                 }
             })
+            // What is seen at an instant has not ended then, whatever came later.
+            .map(|v| match time {
+                SystemTime::AsOf(_) => Version { to: None, ..v },
+                _ => v,
+            })
             .collect();
         seen.sort();
         seen
