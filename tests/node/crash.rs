@@ -174,8 +174,8 @@ async fn work(config: Arc<Config>, worker: u64, seed: u64, mut ledger: Ledger) -
                 acknowledge(&mut ledger, operation);
             }
             Err(e) => match e.as_db_error().map(|e| e.code().code().to_owned()).as_deref() {
-                // Another worker moved money of the same account.
-                Some("40001" | "25P02") => {
+                // Another worker moved money of the same account, or of both the other way round.
+                Some("40001" | "40P01" | "25P02") => {
                     ledger.in_flight = None;
                     if client.batch_execute("ROLLBACK").await.is_err() {
                         return ledger;
