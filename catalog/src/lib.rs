@@ -28,6 +28,8 @@ pub use error::{Error, Result};
 pub use ids::{ColumnId, Oid, RowRef, SegmentId};
 pub use manifest::{Manifest, ObjectMeta, RowEndsMeta, SegmentMeta};
 pub use raft::{Applier, DirLock, RaftNode, RaftOptions};
-pub use schema::{Column, Constraint, ConstraintKind, Object, Relation, SqlType, TableDef};
+pub use schema::{
+    Column, Constraint, ConstraintKind, INDEX_COMMENT, Object, Relation, SqlType, TableDef,
+};
 pub use state::{NameKind, ObjectVersion, Objects, State};
 pub use time::{CommitTs, ReadTs, SystemPeriod, SystemTime};

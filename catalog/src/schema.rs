@@ -233,7 +233,25 @@ pub struct Constraint {
     pub name: String,
     /// What it demands.
     pub kind: ConstraintKind,
+    /// NOT VALID: rows that stood when it was made were not looked at.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub not_valid: bool,
 }
+
+impl Constraint {
+    /// One that every row satisfies.
+    pub fn new(oid: Oid, name: impl Into<String>, kind: ConstraintKind) -> Self {
+        Constraint { oid, name: name.into(), kind, not_valid: false }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+/// Set in the key of a comment that is on the index of a constraint rather than on the constraint.
+pub const INDEX_COMMENT: u32 = 1 << 31;
 
 /// What a constraint demands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -256,6 +274,12 @@ pub enum ConstraintKind {
         on_delete: String,
         /// `NO ACTION`, `CASCADE`, …
         on_update: String,
+        /// MATCH FULL
+        #[serde(default, skip_serializing_if = "is_false")]
+        match_full: bool,
+        /// DEFERRABLE; true for INITIALLY DEFERRED.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        deferrable: Option<bool>,
     },
 }
 
@@ -321,7 +345,8 @@ pub struct Object {
     pub namespace: Option<Oid>,
     /// The role that owns it.
     pub owner: Oid,
-    /// COMMENT ON it (key 0) and on its columns (their numbers).
+    /// COMMENT ON it (key 0), on its columns (their numbers), and on its constraints and their
+    /// indexes (the constraint's identifier, with [`INDEX_COMMENT`] for the index).
     #[serde(default)]
     pub comments: BTreeMap<u32, String>,
     /// GRANTs, as PostgreSQL's aclitem texts.

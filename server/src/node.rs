@@ -165,6 +165,8 @@ impl Node {
             return Err(Error::DataDir { path: config.data_dir.clone(), source });
         }
         let engine = Engine::open(&config).await?;
+        // Of sessions that ended with the server.
+        crate::engine::drop_temporary(&engine, None).await?;
         match Self::listen(&config, &engine).await {
             Ok(node) => Ok(node),
             Err(error) => {

@@ -64,6 +64,12 @@ fn engine(error: &EngineError) -> PgError {
             constraint: Some(constraint.clone()),
             ..new("23505").detail(detail.clone())
         },
+        EngineError::ForeignKeyViolation { schema, table, constraint, detail, .. } => PgError {
+            schema: Some(schema.clone()),
+            table: Some(table.clone()),
+            constraint: Some(constraint.clone()),
+            ..new("23503").detail(detail.clone())
+        },
         EngineError::NotNullViolation { schema, table, column, detail } => PgError {
             schema: Some(schema.clone()),
             table: Some(table.clone()),

@@ -31,11 +31,13 @@ pub use bind::{Bound, bind};
 pub use error::{Error, Result};
 pub use functions::cast;
 pub use names::{output_name, output_names};
-pub use parser::{MERGE_NOTHING, query_text};
+pub use parser::{
+    CURRENT_OF, MERGE_NOTHING, NO_DATA, OVERRIDING_SYSTEM, OVERRIDING_USER, TABLE_LIKE, query_text,
+};
 pub use session::configure;
 pub use statement::{
-    Extension, FetchCount, Moment, RelationChange, RelationKind, Restore, Statement, StatementKind,
-    TransactionModes, parse,
+    AlterSequence, ColumnChange, Extension, FetchCount, Moment, RelationChange, RelationKind,
+    Restore, Statement, StatementKind, TransactionModes, parse,
 };
 pub use temporal::{HIDDEN_COLUMNS, Resolved, TemporalCatalog, TemporalInfo, is_hidden};
 pub use types::{is_serial, sql_type};

@@ -65,6 +65,13 @@ pub enum Extension {
         /// The modes.
         modes: TransactionModes,
     },
+    /// `SET CONSTRAINTS { ALL | name, … } { DEFERRED | IMMEDIATE }`
+    SetConstraints {
+        /// The constraints; none for all.
+        names: Vec<ast::ObjectName>,
+        /// DEFERRED rather than IMMEDIATE.
+        deferred: bool,
+    },
     /// `FETCH … FROM cursor` or `MOVE … FROM cursor`
     Fetch {
         /// The cursor.
@@ -96,6 +103,35 @@ pub enum Extension {
         /// What becomes of it.
         change: RelationChange,
     },
+    /// `ALTER SEQUENCE s …`
+    AlterSequence(Box<AlterSequence>),
+    /// `ALTER TABLE t ALTER c …`, the forms of identity and generation.
+    AlterColumn {
+        /// The table.
+        table: ast::ObjectName,
+        /// `IF EXISTS`
+        if_exists: bool,
+        /// The column.
+        column: ast::Ident,
+        /// What becomes of it.
+        change: ColumnChange,
+    },
+    /// `ALTER TABLE t CLUSTER ON i`, `… SET STATISTICS n` and others that change no answer.
+    AlterStorage {
+        /// The table.
+        table: ast::ObjectName,
+        /// `IF EXISTS`
+        if_exists: bool,
+    },
+    /// `COMMENT ON CONSTRAINT c ON t IS 'text'`
+    CommentOnConstraint {
+        /// The table.
+        table: ast::ObjectName,
+        /// The constraint.
+        constraint: ast::Ident,
+        /// The comment; `None` takes it away.
+        text: Option<String>,
+    },
     /// `REVERT TRANSACTION n`
     Revert {
         /// The number of the commit.
@@ -119,6 +155,59 @@ pub enum Extension {
     Refused {
         /// Its name, as in the error message.
         what: String,
+    },
+}
+
+/// What ALTER SEQUENCE changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AlterSequence {
+    /// `IF EXISTS`
+    pub if_exists: bool,
+    /// The sequence.
+    pub name: ast::ObjectName,
+    /// `AS type`
+    pub data_type: Option<ast::DataType>,
+    /// INCREMENT, MINVALUE and so on.
+    pub options: Vec<ast::SequenceOptions>,
+    /// `RESTART [WITH n]`
+    pub restart: Option<Option<i64>>,
+    /// `OWNED BY column` or `NONE`
+    pub owned_by: Option<Option<ast::ObjectName>>,
+}
+
+impl AlterSequence {
+    /// One that changes nothing.
+    pub fn empty() -> Self {
+        AlterSequence {
+            if_exists: false,
+            name: ast::ObjectName(Vec::new()),
+            data_type: None,
+            options: Vec::new(),
+            restart: None,
+            owned_by: None,
+        }
+    }
+}
+
+/// What becomes of a column in the forms of ALTER COLUMN that sqlparser lacks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ColumnChange {
+    /// `SET GENERATED { ALWAYS | BY DEFAULT }`
+    SetGenerated {
+        /// ALWAYS
+        always: bool,
+    },
+    /// `SET sequence_option` and `RESTART`
+    Sequence(Box<AlterSequence>),
+    /// `DROP IDENTITY`
+    DropIdentity {
+        /// `IF EXISTS`
+        missing_ok: bool,
+    },
+    /// `DROP EXPRESSION`
+    DropExpression {
+        /// `IF EXISTS`
+        missing_ok: bool,
     },
 }
 

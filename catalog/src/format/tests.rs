@@ -59,11 +59,7 @@ fn table() -> Object {
         identity_always: None,
         missing: None,
     };
-    let key = Constraint {
-        oid: Oid(16_385),
-        name: "t_pkey".to_owned(),
-        kind: ConstraintKind::PrimaryKey(vec![ColumnId(1)]),
-    };
+    let key = Constraint::new(Oid(16_385), "t_pkey", ConstraintKind::PrimaryKey(vec![ColumnId(1)]));
     let def = TableDef {
         schema_version: 1,
         columns: vec![column],

@@ -49,6 +49,20 @@ pub enum Error {
         /// PostgreSQL's sentence: `Key (id)=(5) already exists.`
         detail: String,
     },
+    /// A foreign key has no row to refer to, or a row is still referred to (23503).
+    #[error("{message}")]
+    ForeignKeyViolation {
+        /// PostgreSQL's message.
+        message: String,
+        /// The schema of the table that refers.
+        schema: String,
+        /// The table that refers.
+        table: String,
+        /// The constraint.
+        constraint: String,
+        /// PostgreSQL's sentence: `Key (p)=(5) is not present in table "parent".`
+        detail: String,
+    },
     /// A NOT NULL column got NULL (23502).
     #[error(
         "null value in column \"{column}\" of relation \"{table}\" violates not-null constraint"

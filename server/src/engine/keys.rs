@@ -87,8 +87,13 @@ fn normalized(array: &ArrayRef) -> ArrayRef {
 
 /// `Key (id, name)=(5, x) already exists.`
 pub(super) fn exists_sentence(keys: &RecordBatch, row: usize) -> String {
+    format!("Key {} already exists.", equation(keys, row))
+}
+
+/// `(id, name)=(5, x)`
+pub(super) fn equation(keys: &RecordBatch, row: usize) -> String {
     let names: Vec<&str> = keys.schema_ref().fields().iter().map(|f| f.name().as_str()).collect();
-    format!("Key ({})=({}) already exists.", names.join(", "), values(keys, row))
+    format!("({})=({})", names.join(", "), values(keys, row))
 }
 
 /// `Key (id)=(5) of table "t" was changed by another transaction.` Without a primary key only
@@ -130,7 +135,7 @@ pub(super) fn failing_row_sentence(rows: &RecordBatch, row: usize) -> String {
 
 /// A row's values as text, separated by commas. Times with a zone are shown in UTC, for a key
 /// belongs to no session.
-fn values(rows: &RecordBatch, row: usize) -> String {
+pub(super) fn values(rows: &RecordBatch, row: usize) -> String {
     let settings = TextSettings {
         time_zone: chrono_tz::UTC,
         interval_style: "postgres".to_owned(),

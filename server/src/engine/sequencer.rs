@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::engine::error::{EngineResult, Error};
 use crate::engine::keys;
+use crate::engine::references::Noted;
 use crate::engine::writes::{KeyCheck, TableCheck};
 
 /// A commit that every later transaction sees.
@@ -52,6 +53,8 @@ pub(super) struct Request {
     pub(super) overlay: Overlay,
     /// The instant at which its definitions were made.
     pub(super) definitions_at: CommitTs,
+    /// What it relies on for foreign keys.
+    pub(super) references: Vec<Noted>,
     /// The tables that a serializable transaction read; empty for others.
     pub(super) reads: BTreeSet<Oid>,
     /// The instant at which it read them.
@@ -272,6 +275,7 @@ impl Task {
             .find(|f| {
                 f.tables.iter().any(|t| {
                     request.reads.contains(&t.table)
+                        || request.references.iter().any(|r| r.reference.table == t.table)
                         || request.tables.iter().any(|own| own.clashes_with(t))
                 })
             })
@@ -329,10 +333,12 @@ impl Task {
         self.raft.healthy()?;
         // Tables that other commits wrote to since the keys were looked up.
         let mut keys_due = Vec::new();
+        let references_due: Vec<&Noted>;
         {
             let state = self.state.read();
             check_definitions(&state, request)?;
             check_reads(&state, request)?;
+            references_due = request.references.iter().filter(|r| r.is_due(&state)).collect();
             for check in &request.tables {
                 check_table(&state.objects, request, check)?;
                 let last = state.manifests.get(&check.table).map(|m| m.last_commit);
@@ -355,6 +361,9 @@ impl Task {
                     return Err(Error::Conflict { detail });
                 }
             }
+        }
+        for reference in references_due {
+            reference.check(&self.store, &request.overlay).await?;
         }
         for (check, key) in keys_due {
             self.check_key(request, check, key).await?;

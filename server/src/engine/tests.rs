@@ -64,11 +64,11 @@ fn table_object(key: Oid, name: &str) -> Object {
     let def = TableDef {
         schema_version: 1,
         columns: vec![column(1, "id", SqlType::Int8, true), column(2, "v", SqlType::Text, false)],
-        constraints: vec![Constraint {
-            oid: key,
-            name: format!("{name}_pkey"),
-            kind: ConstraintKind::PrimaryKey(vec![ColumnId(1)]),
-        }],
+        constraints: vec![Constraint::new(
+            key,
+            format!("{name}_pkey"),
+            ConstraintKind::PrimaryKey(vec![ColumnId(1)]),
+        )],
         options: BTreeMap::new(),
         next_column: 3,
     };

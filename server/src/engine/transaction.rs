@@ -25,6 +25,7 @@ use crate::engine::error::{EngineResult, Error};
 use crate::engine::instance::Engine;
 use crate::engine::keys;
 use crate::engine::locks::{LockMode, LockOwner, LockWait};
+use crate::engine::references::{Noted, Reference};
 use crate::engine::sequencer::{Committed, Request};
 use crate::engine::writes::{KeyCheck, KeyWrites, TableCheck, TableWrites, is_own};
 
@@ -54,6 +55,7 @@ struct Work {
     changes: Vec<ObjectChange>,
     overlay: Overlay,
     writes: BTreeMap<Oid, TableWrites>,
+    references: Vec<Noted>,
 }
 
 /// A point within a transaction to roll back to.
@@ -423,6 +425,20 @@ impl Transaction {
         Ok(rows.iter().filter(|row| self.work.overlay.end(table, **row)).count() as u64)
     }
 
+    /// Notes keys that a foreign key makes the transaction rely on; the commit looks at them
+    /// again.
+    ///
+    /// # Errors
+    /// Arrow's.
+    pub fn note_reference(&mut self, reference: Reference) -> EngineResult<()> {
+        let checked_at = self.read_ts;
+        for noted in &mut self.work.references {
+            noted.give_way(&reference)?;
+        }
+        self.work.references.push(Noted { reference: Arc::new(reference), checked_at });
+        Ok(())
+    }
+
     /// Where a later [`Transaction::rollback_to`] goes back to.
     pub fn savepoint(&self) -> Savepoint {
         Savepoint(self.work.clone())
@@ -487,6 +503,7 @@ impl Transaction {
         let changes = self.work.changes.clone();
         let definitions_at = self.definitions_at.unwrap_or(self.read_ts);
         let overlay = self.work.overlay.clone();
+        let references = self.work.references.clone();
         let commit = Commit { ts: CommitTs::ZERO, meta, changes, writes };
         let reads = match self.serializable {
             true => mem::take(&mut *self.reads.lock()),
@@ -503,6 +520,7 @@ impl Transaction {
                 tables,
                 overlay,
                 definitions_at,
+                references,
                 reads,
                 read_ts,
                 reply,
@@ -820,7 +838,9 @@ fn refused(error: &Error) -> bool {
     matches!(
         error,
         Error::Conflict { .. }
+            | Error::ReadConflict { .. }
             | Error::UniqueViolation { .. }
+            | Error::ForeignKeyViolation { .. }
             | Error::NameTaken { .. }
             | Error::ShuttingDown
     )

@@ -219,7 +219,7 @@ impl Conflict {
         let ended: Vec<RowRef> = kept.iter().map(|&k| versions[k as usize]).collect();
         let next = session.next_versions(target, ov, &ended)?;
         session.check(target, &rows).await?;
-        session.end_rows(target, &ended).await?;
+        session.end_rows(target, &ended, Some(&rows)).await?;
         session.insert_versions(target, rows.clone(), next.clone()).await?;
         for ((_, places), seen) in self.keys.iter().zip(&mut self.seen) {
             let encoded = encode(&rows, places)?;
@@ -260,6 +260,7 @@ impl Session {
                 columns[place] = self.assign_column(results.column(k), ty, false, column)?;
             }
         }
-        Ok(RecordBatch::try_new(nullable(target), columns)?)
+        let rows = RecordBatch::try_new(nullable(target), columns)?;
+        self.generate(target, rows).await
     }
 }

@@ -227,6 +227,11 @@ impl Session {
         for column in columns {
             let name = fold(column);
             let place = target.column(&name)?;
+            if target.def.columns[place].generated.is_some() {
+                let message = format!("column \"{name}\" is a generated column");
+                return Err(PgError::new("42P10", message)
+                    .detail("Generated columns cannot be used in COPY."));
+            }
             if places.contains(&place) {
                 let message = format!("column \"{name}\" specified more than once");
                 return Err(PgError::new("42701", message));
@@ -234,7 +239,8 @@ impl Session {
             places.push(place);
         }
         if columns.is_empty() {
-            places.extend(0..target.def.columns.len());
+            let all = target.def.columns.iter().enumerate();
+            places.extend(all.filter(|(_, c)| c.generated.is_none()).map(|(i, _)| i));
         }
         let fields: Vec<FieldDescription> = places
             .iter()
@@ -307,6 +313,7 @@ impl CopyIn for CopyRows {
     }
 
     async fn finish(mut self: Box<Self>) -> PgResult<String> {
+        self.session.finish_foreign_keys().await?;
         self.finished = true;
         if self.commit {
             self.shared.commit().await?;

@@ -77,6 +77,10 @@ impl Session {
         with: Option<&With>,
     ) -> PgResult<Response> {
         let write = self.take_update(update, with, &[]).await?;
+        self.run_update(write).await
+    }
+
+    pub(super) async fn run_update(&mut self, write: Write) -> PgResult<Response> {
         // New keys must not meet old ones of rows that are still to be updated.
         let keys_change = write.target.def.constraints.iter().any(|c| match &c.kind {
             ConstraintKind::PrimaryKey(ids) | ConstraintKind::Unique(ids) => write
@@ -94,13 +98,16 @@ impl Session {
         let mut waiting = Vec::new();
         let mut count = 0;
         while let Some(batch) = stream.next().await {
-            let Some(rows) = self.matched(&write, &fields, &batch?, &mut seen)? else { continue };
+            let Some(mut rows) = self.matched(&write, &fields, &batch?, &mut seen)? else {
+                continue;
+            };
             count += rows.rows.num_rows() as u64;
+            rows.rows = self.generate(&write.target, rows.rows).await?;
             self.check(&write.target, &rows.rows).await?;
             if write.returning.is_some() {
                 kept.push(rows.joined(&write)?);
             }
-            self.end_rows(&write.target, &rows.places).await?;
+            self.end_rows(&write.target, &rows.places, Some(&rows.rows)).await?;
             if keys_change {
                 waiting.push(rows);
             } else {
@@ -135,7 +142,7 @@ impl Session {
         self.run_delete(write).await
     }
 
-    async fn run_delete(&mut self, write: Write) -> PgResult<Response> {
+    pub(super) async fn run_delete(&mut self, write: Write) -> PgResult<Response> {
         let (fields, mut stream) = self.start_write(&write).await?;
         let mut seen = HashSet::new();
         let mut kept = Vec::new();
@@ -146,7 +153,7 @@ impl Session {
             if write.returning.is_some() {
                 kept.push(rows.joined(&write)?);
             }
-            self.end_rows(&write.target, &rows.places).await?;
+            self.end_rows(&write.target, &rows.places, None).await?;
         }
         let empty = write.empty();
         let Write { target, returning, .. } = write;
@@ -238,7 +245,7 @@ impl Session {
         target: &WriteTarget,
         rows: &Rewritten,
     ) -> PgResult<()> {
-        self.end_rows(target, &rows.places).await
+        self.end_rows(target, &rows.places, None).await
     }
 
     /// Writes all rows of a table again.
@@ -460,8 +467,15 @@ impl Session {
         Ok(next.collect::<Vec<_>>().into())
     }
 
-    pub(super) async fn end_rows(&mut self, target: &WriteTarget, rows: &[RowRef]) -> PgResult<()> {
+    /// Ends versions of rows; `updated` are what takes their place, if anything does.
+    pub(super) async fn end_rows(
+        &mut self,
+        target: &WriteTarget,
+        rows: &[RowRef],
+        updated: Option<&RecordBatch>,
+    ) -> PgResult<()> {
         self.lock_rows(target, rows).await?;
+        self.note_ended(target, rows, updated).await?;
         let mut guard = self.shared.transaction.write().await;
         let transaction = guard.as_mut().ok_or_else(super::session::aborted)?;
         transaction.end_rows(target.oid, rows)?;
@@ -475,6 +489,7 @@ impl Session {
         rows: RecordBatch,
         versions: Int64Array,
     ) -> PgResult<()> {
+        self.note_new(target, &rows)?;
         let mut guard = self.shared.transaction.write().await;
         let transaction = guard.as_mut().ok_or_else(super::session::aborted)?;
         Ok(transaction.insert(target.oid, rows, Some(versions)).await?)
@@ -560,7 +575,7 @@ impl Matched {
 }
 
 /// `SELECT place, items FROM target AS alias, from WHERE selection`.
-fn target_query(
+pub(super) fn target_query(
     target: &WriteTarget,
     alias: &str,
     items: &[SelectItem],
@@ -587,6 +602,7 @@ pub(super) fn assigned_values(
     assignments: &[Assignment],
 ) -> PgResult<Vec<Option<Expr>>> {
     let mut values: Vec<Option<Expr>> = vec![None; target.def.columns.len()];
+    let mut given = HashSet::new();
     let mut assign = |name: &datafusion::sql::sqlparser::ast::ObjectName, value: &Expr| {
         let name = super::names::single(name)?;
         let place = target.column(&name)?;
@@ -594,7 +610,11 @@ pub(super) fn assigned_values(
             let message = format!("multiple assignments to same column \"{name}\"");
             return Err(PgError::new("42601", message));
         }
-        values[place] = Some(typed(target, place, value)?);
+        values[place] = typed(target, place, value)?;
+        if values[place].is_none() && !given.insert(place) {
+            let message = format!("multiple assignments to same column \"{name}\"");
+            return Err(PgError::new("42601", message));
+        }
         Ok(())
     };
     for assignment in assignments {
@@ -698,31 +718,29 @@ pub(super) fn is_default(expr: &Expr) -> bool {
 }
 
 /// An assigned expression; literals and parameters, which have no type of their own, get the
-/// column's.
-fn typed(target: &WriteTarget, place: usize, value: &Expr) -> PgResult<Expr> {
+/// column's. None is needed for a generated column, which may only get DEFAULT.
+fn typed(target: &WriteTarget, place: usize, value: &Expr) -> PgResult<Option<Expr>> {
     let column = &target.def.columns[place];
     if is_default(value) {
         return match &column.default {
-            Some(text) => super::write::parse_expr(text),
-            None => Ok(Expr::value(Value::Null)),
+            _ if column.generated.is_some() => Ok(None),
+            Some(text) => super::write::parse_expr(text).map(Some),
+            None => Ok(Some(Expr::value(Value::Null))),
         };
     }
-    if column.identity_always == Some(true) {
-        let message = format!("column \"{}\" can only be updated to DEFAULT", column.name);
-        return Err(PgError::new("428C9", message));
-    }
+    super::generated::refuse_update(column)?;
     let untyped = parameters::placeholder(value).is_some()
         || matches!(value, Expr::Value(v) if matches!(v.value, Value::SingleQuotedString(_)));
     if !untyped {
-        return Ok(value.clone());
+        return Ok(Some(value.clone()));
     }
     // Without its length: assignment refuses what is too long, a cast would cut it.
     let base = match &column.ty {
         SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Name => SqlType::Text,
         other => other.clone(),
     };
-    Ok(match parameters::data_type(&base) {
+    Ok(Some(match parameters::data_type(&base) {
         Some(data_type) => parameters::cast(value.clone(), data_type),
         None => value.clone(),
-    })
+    }))
 }

@@ -1,6 +1,7 @@
 //! INSERT: rows from VALUES, which are read without the planner where they are literals, or from
 //! a query, which is streamed.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use chronos_catalog::{SqlType, TableDef};
@@ -116,7 +117,10 @@ impl Session {
             return Err(PgError::unsupported("this form of INSERT"));
         }
         let target = self.write_target(name)?;
+        let (overriding, insert) = Overriding::of(insert);
+        let insert = insert.as_ref();
         let places = insert_places(&target, insert)?;
+        let explicit = !insert.columns.is_empty();
         let alias = insert.table_alias.as_ref().map(|a| fold(&a.alias));
         let conflict = match &insert.on {
             None => None,
@@ -141,14 +145,12 @@ impl Session {
             Some(source) => match values_of(source) {
                 Some(rows) => {
                     for chunk in rows.chunks(CHUNK) {
-                        let rows = writer
-                            .session
-                            .value_rows(&target, &places, !insert.columns.is_empty(), chunk)
-                            .await?;
+                        let given = (places.as_slice(), explicit, overriding);
+                        let rows = writer.session.value_rows(&target, given, chunk).await?;
                         writer.write(rows).await?;
                     }
                 }
-                None => writer.query_rows(source, &places, !insert.columns.is_empty()).await?,
+                None => writer.query_rows(source, (&places, explicit, overriding)).await?,
             },
         }
         let Writer { kept, count, .. } = writer;
@@ -162,8 +164,7 @@ impl Session {
     async fn value_rows(
         &mut self,
         target: &WriteTarget,
-        places: &[usize],
-        explicit: bool,
+        (places, explicit, overriding): (&[usize], bool, Overriding),
         rows: &[&Vec<Expr>],
     ) -> PgResult<RecordBatch> {
         let width = rows.first().map_or(0, |r| r.len());
@@ -177,13 +178,14 @@ impl Session {
         let mut others: Vec<(usize, usize, Expr)> = Vec::new();
         for (r, row) in rows.iter().enumerate() {
             for (c, expr) in row.iter().enumerate() {
-                let cell = if is_default(expr) {
+                let ignored = overriding.ignores(target, places[c]);
+                let cell = if is_default(expr) || ignored {
                     let column = &target.def.columns[places[c]];
                     let array = self.defaults(column, 1).await?;
                     let value = ScalarValue::try_from_array(&array, 0)?;
                     Some(Cell { value, ty: Some(column.ty.clone()), unknown: false })
                 } else {
-                    check_identity(target, places[c])?;
+                    overriding.check(target, places[c])?;
                     literal(expr, parameters.as_deref())?
                 };
                 if cell.is_none() {
@@ -242,6 +244,47 @@ impl Session {
     }
 }
 
+/// What an INSERT says about values of its own for identity columns.
+#[derive(Clone, Copy, PartialEq)]
+enum Overriding {
+    Nothing,
+    /// OVERRIDING SYSTEM VALUE: they are taken, also for GENERATED ALWAYS.
+    System,
+    /// OVERRIDING USER VALUE: the sequence's are taken instead.
+    User,
+}
+
+impl Overriding {
+    /// Takes the column that stands for the clause out of a statement.
+    fn of(insert: &Insert) -> (Overriding, Cow<'_, Insert>) {
+        let found = insert.columns.iter().enumerate().find_map(|(i, name)| {
+            match super::names::single(name).ok()?.as_str() {
+                chronos_sql_ext::OVERRIDING_SYSTEM => Some((i, Overriding::System)),
+                chronos_sql_ext::OVERRIDING_USER => Some((i, Overriding::User)),
+                _ => None,
+            }
+        });
+        match found {
+            None => (Overriding::Nothing, Cow::Borrowed(insert)),
+            Some((place, overriding)) => {
+                let mut insert = insert.clone();
+                insert.columns.remove(place);
+                (overriding, Cow::Owned(insert))
+            }
+        }
+    }
+
+    /// Whether the value given for a column does not count.
+    fn ignores(self, target: &WriteTarget, place: usize) -> bool {
+        self == Overriding::User && target.def.columns[place].identity_always.is_some()
+    }
+
+    fn check(self, target: &WriteTarget, place: usize) -> PgResult<()> {
+        let identity = target.def.columns[place].identity_always.is_some();
+        if identity && self != Overriding::Nothing { Ok(()) } else { check_identity(target, place) }
+    }
+}
+
 /// Writes completed rows, and keeps them for RETURNING.
 struct Writer<'a> {
     session: &'a mut Session,
@@ -273,8 +316,7 @@ impl Writer<'_> {
     async fn query_rows(
         &mut self,
         source: &Query,
-        places: &[usize],
-        explicit: bool,
+        (places, explicit, overriding): (&[usize], bool, Overriding),
     ) -> PgResult<()> {
         let mut query = source.clone();
         query.with = super::query::both_with(self.session.statement_with.clone(), query.with)?;
@@ -282,8 +324,10 @@ impl Writer<'_> {
         let fields = Arc::clone(&planned.fields);
         let places = width_fits(places, explicit, fields.len())?.to_vec();
         for place in &places {
-            check_identity(self.target, *place)?;
+            overriding.check(self.target, *place)?;
         }
+        let ignored: Vec<bool> =
+            places.iter().map(|place| overriding.ignores(self.target, *place)).collect();
         let unknown = untyped_columns(source, fields.len());
         let mut stream = self.session.stream(planned).await?;
         while let Some(batch) = stream.next().await {
@@ -292,7 +336,12 @@ impl Writer<'_> {
                 continue;
             }
             let mut arrays = Vec::with_capacity(places.len());
+            let mut given = Vec::with_capacity(places.len());
             for (i, place) in places.iter().enumerate() {
+                if ignored[i] {
+                    continue;
+                }
+                given.push(*place);
                 let column = &self.target.def.columns[*place];
                 let array = batch.column(i);
                 arrays.push(self.session.assign_column(
@@ -302,8 +351,7 @@ impl Writer<'_> {
                     column,
                 )?);
             }
-            let rows =
-                self.session.complete(self.target, &places, arrays, batch.num_rows()).await?;
+            let rows = self.session.complete(self.target, &given, arrays, batch.num_rows()).await?;
             self.write(rows).await?;
         }
         Ok(())
@@ -317,6 +365,7 @@ impl Session {
         target: &WriteTarget,
         rows: RecordBatch,
     ) -> PgResult<()> {
+        self.note_new(target, &rows)?;
         let mut guard = self.shared.transaction.write().await;
         let transaction = guard.as_mut().ok_or_else(super::session::aborted)?;
         Ok(transaction.insert(target.oid, rows, None).await?)
@@ -363,7 +412,9 @@ fn untyped_columns(query: &Query, width: usize) -> Vec<bool> {
 
 /// The places of the columns that an INSERT names; all of them where it names none.
 pub(super) fn insert_places(target: &WriteTarget, insert: &Insert) -> PgResult<Vec<usize>> {
-    places_named(target, &insert.columns)
+    let named: Vec<ObjectName> =
+        insert.columns.iter().filter(|n| !n.to_string().contains('\u{1}')).cloned().collect();
+    places_named(target, &named)
 }
 
 /// The places of columns by name; all of them where none is named.
@@ -399,12 +450,19 @@ fn width_fits(places: &[usize], explicit: bool, width: usize) -> PgResult<&[usiz
 
 pub(super) fn check_identity(target: &WriteTarget, place: usize) -> PgResult<()> {
     let column = &target.def.columns[place];
+    if column.generated.is_some() {
+        let message = format!("cannot insert a non-DEFAULT value into column \"{}\"", column.name);
+        let detail = format!("Column \"{}\" is a generated column.", column.name);
+        return Err(PgError::new("428C9", message).detail(detail));
+    }
     if column.identity_always == Some(true) {
         let message = format!("cannot insert a non-DEFAULT value into column \"{}\"", column.name);
-        return Err(PgError::new("428C9", message).detail(format!(
-            "Column \"{}\" is an identity column defined as GENERATED ALWAYS.",
-            column.name
-        )));
+        return Err(PgError::new("428C9", message)
+            .detail(format!(
+                "Column \"{}\" is an identity column defined as GENERATED ALWAYS.",
+                column.name
+            ))
+            .hint("Use OVERRIDING SYSTEM VALUE to override."));
     }
     Ok(())
 }

@@ -39,8 +39,18 @@ enum Action<'a> {
     Insert(Vec<usize>, &'a [Expr]),
 }
 
+/// Which rows a clause is for.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Matched,
+    /// Of the source, without a target.
+    NotMatched,
+    /// Of the target, without a source.
+    NotMatchedBySource,
+}
+
 struct Clause<'a> {
-    matched: bool,
+    kind: Kind,
     condition: Option<&'a Expr>,
     action: Action<'a>,
 }
@@ -66,12 +76,10 @@ fn returning(merge: &Merge) -> PgResult<Option<Vec<SelectItem>>> {
 fn clauses<'a>(merge: &'a Merge, target: &WriteTarget) -> PgResult<Vec<Clause<'a>>> {
     let mut clauses = Vec::with_capacity(merge.clauses.len());
     for clause in &merge.clauses {
-        let matched = match clause.clause_kind {
-            MergeClauseKind::Matched => true,
-            MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => false,
-            MergeClauseKind::NotMatchedBySource => {
-                return Err(PgError::unsupported("WHEN NOT MATCHED BY SOURCE"));
-            }
+        let kind = match clause.clause_kind {
+            MergeClauseKind::Matched => Kind::Matched,
+            MergeClauseKind::NotMatched | MergeClauseKind::NotMatchedByTarget => Kind::NotMatched,
+            MergeClauseKind::NotMatchedBySource => Kind::NotMatchedBySource,
         };
         let action = match &clause.action {
             MergeAction::Delete { .. } => Action::Delete,
@@ -89,7 +97,7 @@ fn clauses<'a>(merge: &'a Merge, target: &WriteTarget) -> PgResult<Vec<Clause<'a
             }
             MergeAction::Insert(insert) => insert_action(insert, target)?,
         };
-        clauses.push(Clause { matched, condition: clause.predicate.as_ref(), action });
+        clauses.push(Clause { kind, condition: clause.predicate.as_ref(), action });
     }
     Ok(clauses)
 }
@@ -137,18 +145,26 @@ impl Session {
         let parts = self.merge_parts(merge, &[]).await?;
         let returning = returning(merge)?;
         let clauses = clauses(merge, &parts.target)?;
-        let (places, mut matched, mut absent) = self.merge_rows(&parts).await?;
+        let (mut places, mut matched, mut absent) = self.merge_rows(&parts).await?;
+        let mut orphans = match clauses.iter().any(|c| c.kind == Kind::NotMatchedBySource) {
+            true => Some(self.merge_orphans(&parts, &places).await?),
+            false => None,
+        };
         let target = &parts.target;
-        let mut places = places;
         let mut touched: HashSet<RowRef> = HashSet::new();
-        let mut ended: Vec<RowRef> = Vec::new();
+        let mut ended: Vec<(Vec<RowRef>, Option<RecordBatch>)> = Vec::new();
         let mut updated: Vec<(RecordBatch, Int64Array)> = Vec::new();
         let mut inserted: Vec<RecordBatch> = Vec::new();
         let mut kept: Vec<Joined> = Vec::new();
         let mut count = 0u64;
         let source = |joined: &Joined| joined.sides.last().map(|s| s.rows.clone());
         for clause in &clauses {
-            let rows = if clause.matched { &matched } else { &absent };
+            let rows = match (clause.kind, &orphans) {
+                (Kind::Matched, _) => &matched,
+                (Kind::NotMatched, _) => &absent,
+                (Kind::NotMatchedBySource, Some((_, rows))) => rows,
+                (Kind::NotMatchedBySource, None) => continue,
+            };
             if rows.len() == 0 {
                 continue;
             }
@@ -158,28 +174,35 @@ impl Session {
             };
             let chosen = rows.filter(&fits)?;
             let rest = rows.filter(&not(&fits)?)?;
-            let mut chosen_places = Vec::new();
-            if clause.matched {
-                let mut others = Vec::new();
-                for (i, place) in places.into_iter().enumerate() {
-                    if fits.value(i) { chosen_places.push(place) } else { others.push(place) }
+            let chosen_places = match (clause.kind, &mut orphans) {
+                (Kind::Matched, _) => {
+                    matched = rest;
+                    take_fitting(&mut places, &fits)
                 }
-                places = others;
-                matched = rest;
-            } else {
-                absent = rest;
-            }
+                (Kind::NotMatchedBySource, Some((places, rows))) => {
+                    *rows = rest;
+                    take_fitting(places, &fits)
+                }
+                _ => {
+                    absent = rest;
+                    Vec::new()
+                }
+            };
             if chosen.len() == 0 {
                 continue;
             }
-            let source_rows = source(&chosen).ok_or_else(|| PgError::internal("no source"))?;
+            let source_rows = match clause.kind {
+                Kind::NotMatchedBySource => parts.no_source(chosen.len()),
+                _ => source(&chosen),
+            };
+            let source_rows = source_rows.ok_or_else(|| PgError::internal("no source"))?;
             let shown_rows = match &clause.action {
                 Action::Nothing => continue,
                 Action::Delete => {
                     let old = &chosen.sides[0].rows;
                     let width = target.def.columns.len();
                     let ov = versions(old)?;
-                    ended.extend_from_slice(&chosen_places);
+                    ended.push((chosen_places.clone(), None));
                     let (from, cv) =
                         (Arc::clone(old.column(width + 1)), Arc::clone(old.column(width + 2)));
                     shown_with(target, &old.columns()[..width], Some(from), ov, Some(cv))?
@@ -189,7 +212,7 @@ impl Session {
                     self.check(target, &rows).await?;
                     let old = versions(&chosen.sides[0].rows)?;
                     let next = self.next_versions(target, &old, &chosen_places)?;
-                    ended.extend_from_slice(&chosen_places);
+                    ended.push((chosen_places.clone(), Some(rows.clone())));
                     let shown_rows = shown(target, &rows, Some(next.clone()))?;
                     updated.push((rows, next));
                     shown_rows
@@ -208,7 +231,9 @@ impl Session {
             count += chosen.len() as u64;
             kept.push(Joined::one(&parts.source.0, source_rows).and(&parts.alias, shown_rows));
         }
-        self.end_rows(target, &ended).await?;
+        for (versions, rows) in &ended {
+            self.end_rows(target, versions, rows.as_ref()).await?;
+        }
         for (rows, next) in updated {
             self.insert_versions(target, rows, next).await?;
         }
@@ -287,24 +312,44 @@ impl Session {
             RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
         };
         let columns = all.columns();
-        let mut names: Vec<String> =
-            parts.target.def.columns.iter().map(|c| c.name.clone()).collect();
-        names.extend(HIDDEN[2..].iter().map(|n| (*n).to_owned()));
-        let mut arrays = Vec::with_capacity(names.len());
-        for (i, column) in parts.target.def.columns.iter().enumerate() {
-            let array = &columns[HIDDEN.len() + i];
-            arrays.push(datafusion::arrow::compute::cast(array, &column.ty.arrow())?);
-        }
-        arrays.extend_from_slice(&columns[2..HIDDEN.len()]);
-        let old = tagged(named(names, arrays)?, |i| {
-            parts.target.def.columns.get(i).map(|c| c.ty.clone())
-        })?;
+        let old = parts.old_rows(&all)?;
         let names = parts.source.1.iter().map(|f| f.name.clone()).collect();
         let source = named(names, columns[HIDDEN.len() + width..].to_vec())?;
         let source = tagged(source, |i| parts.source.1.get(i).map(|f| f.ty.clone()))?;
         let joined = Joined::one(&parts.alias, old).and(&parts.source.0, source.clone());
         let absent = Joined::one(&parts.source.0, source).filter(&not(&is_matched)?)?;
         Ok((places, joined.filter(&is_matched)?, absent))
+    }
+
+    /// The rows of the target that no row of the source met, and their places.
+    async fn merge_orphans(
+        &mut self,
+        parts: &Parts,
+        matched: &[RowRef],
+    ) -> PgResult<(Vec<RowRef>, Joined)> {
+        let columns = parts.target.def.columns.iter().map(|c| c.name.as_str());
+        let items: Vec<SelectItem> = HIDDEN
+            .into_iter()
+            .chain(columns)
+            .enumerate()
+            .map(|(i, n)| build::aliased(build::qualified(&parts.alias, n), &format!("t{i}")))
+            .collect();
+        let from = vec![build::table(TARGET, Some(build::alias(&parts.alias)))];
+        let query = build::select(items, from, None);
+        self.install_target(&parts.target)?;
+        let planned = self.plan(&Statement::Query(Box::new(query))).await;
+        self.shared.scope.lock().overrides.remove(TARGET);
+        let planned = planned?;
+        let schema = Arc::new(planned.plan.schema().as_arrow().clone());
+        let batches = self.collect(planned).await?;
+        let schema = batches.first().map_or(schema, RecordBatch::schema);
+        let all = concat_batches(&schema, &batches)?;
+        let places = places_of(&all)?;
+        let met: HashSet<RowRef> = matched.iter().copied().collect();
+        let orphan: BooleanArray = places.iter().map(|p| Some(!met.contains(p))).collect();
+        let old = parts.old_rows(&all)?;
+        let joined = Joined::one(&parts.alias, old).filter(&orphan)?;
+        Ok((places.into_iter().filter(|p| !met.contains(p)).collect(), joined))
     }
 
     async fn merge_insert(
@@ -354,9 +399,14 @@ impl Session {
         let old = shown_empty(&parts.target);
         let source = RecordBatch::new_empty(parts.source_schema());
         let absent = Joined::one(&parts.source.0, source.clone());
+        let orphans = Joined::one(&parts.alias, old.clone());
         let matched = Joined::one(&parts.alias, old).and(&parts.source.0, source);
         for clause in &clauses {
-            let rows = if clause.matched { &matched } else { &absent };
+            let rows = match clause.kind {
+                Kind::Matched => &matched,
+                Kind::NotMatched => &absent,
+                Kind::NotMatchedBySource => &orphans,
+            };
             let mut exprs: Vec<Expr> = clause.condition.cloned().into_iter().collect();
             match &clause.action {
                 Action::Update(values) => exprs.extend(values.iter().flatten().cloned()),
@@ -385,7 +435,61 @@ impl Session {
     }
 }
 
+/// Takes the places of the rows that a clause chose out of those that are left.
+fn take_fitting(places: &mut Vec<RowRef>, fits: &BooleanArray) -> Vec<RowRef> {
+    let (mut chosen, mut others) = (Vec::new(), Vec::new());
+    for (i, place) in places.drain(..).enumerate() {
+        if fits.value(i) { chosen.push(place) } else { others.push(place) }
+    }
+    *places = others;
+    chosen
+}
+
+/// The places that lead rows, all of which have one.
+fn places_of(rows: &RecordBatch) -> PgResult<Vec<RowRef>> {
+    let internal = || PgError::internal("rows without their places");
+    let segments = rows.column(0).as_primitive_opt::<UInt64Type>().ok_or_else(internal)?;
+    let positions = rows.column(1).as_primitive_opt::<UInt32Type>().ok_or_else(internal)?;
+    let place = |i| RowRef { segment: SegmentId(segments.value(i)), position: positions.value(i) };
+    Ok((0..rows.num_rows()).map(place).collect())
+}
+
 impl Parts {
+    /// The rows of the target, its hidden columns last, out of a query that has those first.
+    fn old_rows(&self, all: &RecordBatch) -> PgResult<RecordBatch> {
+        let columns = all.columns();
+        let mut names: Vec<&str> =
+            self.target.def.columns.iter().map(|c| c.name.as_str()).collect();
+        names.extend(&HIDDEN[2..]);
+        let mut arrays = Vec::with_capacity(names.len());
+        for (i, column) in self.target.def.columns.iter().enumerate() {
+            let array = &columns[HIDDEN.len() + i];
+            arrays.push(datafusion::arrow::compute::cast(array, &column.ty.arrow())?);
+        }
+        arrays.extend_from_slice(&columns[2..HIDDEN.len()]);
+        let fields: Vec<Field> = names
+            .iter()
+            .zip(&arrays)
+            .map(|(name, a)| Field::new(*name, a.data_type().clone(), true))
+            .collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(all.num_rows()));
+        let schema = Arc::new(Schema::new(fields));
+        let rows = RecordBatch::try_new_with_options(schema, arrays, &options)?;
+        tagged(rows, |i| self.target.def.columns.get(i).map(|c| c.ty.clone()))
+    }
+
+    /// Rows of the source without a value.
+    fn no_source(&self, rows: usize) -> Option<RecordBatch> {
+        let schema = self.source_schema();
+        let arrays = schema
+            .fields()
+            .iter()
+            .map(|f| datafusion::arrow::array::new_null_array(f.data_type(), rows))
+            .collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(schema, arrays, &options).ok()
+    }
+
     fn source_schema(&self) -> Arc<Schema> {
         let fields: Vec<_> = self.source.1.iter().map(|f| f.ty.field(&f.name, true)).collect();
         Arc::new(Schema::new(fields))

@@ -23,7 +23,9 @@ mod dml;
 mod expand;
 mod explain;
 mod factory;
+mod foreign;
 mod functions;
+mod generated;
 mod history;
 mod infer;
 mod insert;
@@ -44,6 +46,7 @@ mod session;
 mod settings;
 mod shared;
 mod show;
+mod temporary;
 #[cfg(test)]
 mod tests;
 mod transaction;

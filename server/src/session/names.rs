@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chronos_catalog::{NameKind, Object, Objects, Oid, ReadTs};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 
+use crate::engine::TEMPORARY_PREFIX;
 use crate::error::{PgError, PgResult};
 
 /// The bytes that a name may have; longer ones are cut, as PostgreSQL does.
@@ -55,6 +56,15 @@ pub(super) fn parts(name: &ObjectName) -> PgResult<Vec<String>> {
     name.0.iter().map(part).collect()
 }
 
+/// A name out of its text.
+pub(super) fn parse(text: &str) -> PgResult<ObjectName> {
+    let dialect = datafusion::sql::sqlparser::dialect::PostgreSqlDialect {};
+    datafusion::sql::sqlparser::parser::Parser::new(&dialect)
+        .try_with_sql(text)
+        .and_then(|mut parser| parser.parse_object_name(false))
+        .map_err(|_| PgError::new("42602", format!("invalid name syntax: \"{text}\"")))
+}
+
 /// The relation that a name of one to three parts means.
 ///
 /// # Errors
@@ -94,6 +104,8 @@ pub(super) struct Lookup<'a> {
 impl Lookup<'_> {
     /// The schema of that name.
     pub fn schema(&self, name: &str) -> Option<Oid> {
+        let own = || self.path.iter().find(|s| s.starts_with(TEMPORARY_PREFIX));
+        let name = if name == "pg_temp" { own()? } else { name };
         self.objects.lookup(NameKind::Schema, None, name, self.at).map(|(oid, _)| oid)
     }
 
@@ -125,6 +137,7 @@ impl Lookup<'_> {
             None => self
                 .path
                 .iter()
+                .filter(|schema| !schema.starts_with(TEMPORARY_PREFIX))
                 .find_map(|schema| Some((self.schema(schema)?, schema.clone())))
                 .ok_or_else(|| PgError::new("3F000", "no schema has been selected to create in")),
         }

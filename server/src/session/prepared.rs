@@ -144,6 +144,7 @@ impl Session {
                 self.cursors.clear();
                 self.shared.settings.write().reset_all();
                 *self.shared.sequences.lock() = Default::default();
+                self.discard_temporary().await?;
                 Ok("DISCARD ALL".to_owned())
             }
             DiscardObject::PLANS => Ok("DISCARD PLANS".to_owned()),
@@ -151,7 +152,10 @@ impl Session {
                 *self.shared.sequences.lock() = Default::default();
                 Ok("DISCARD SEQUENCES".to_owned())
             }
-            DiscardObject::TEMP => Ok("DISCARD TEMP".to_owned()),
+            DiscardObject::TEMP => {
+                self.discard_temporary().await?;
+                Ok("DISCARD TEMP".to_owned())
+            }
         }
     }
 }

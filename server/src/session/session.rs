@@ -61,6 +61,11 @@ pub struct Session {
     pub(super) cursors: HashMap<String, Cursor>,
     pub(super) deallocated: Vec<Option<String>>,
     pub(super) cancel: CancellationToken,
+    /// What the statement has done to tables with foreign keys.
+    pub(super) touched: Vec<super::foreign::Touched>,
+    /// Foreign keys to look at when the transaction ends.
+    pub(super) deferred: Vec<super::foreign::Deferred>,
+    pub(super) constraint_modes: super::foreign::ConstraintModes,
     /// The WITH around the write that runs: its RETURNING and DO UPDATE may use it too.
     pub(super) statement_with: Option<ast::With>,
     /// How many results of writes within WITH were given names.
@@ -94,6 +99,7 @@ impl Session {
             sequences: parking_lot::Mutex::default(),
             committing: AtomicBool::new(false),
             upserting: AtomicBool::new(false),
+            temporary: AtomicBool::new(false),
         });
         Session {
             shared,
@@ -109,6 +115,9 @@ impl Session {
             cursors: HashMap::new(),
             deallocated: Vec::new(),
             cancel: CancellationToken::new(),
+            touched: Vec::new(),
+            deferred: Vec::new(),
+            constraint_modes: Default::default(),
             statement_with: None,
             results: 0,
             unknown: None,
@@ -136,12 +145,20 @@ impl Session {
             cursors: HashMap::new(),
             deallocated: Vec::new(),
             cancel: self.cancel.clone(),
+            touched: Vec::new(),
+            deferred: Vec::new(),
+            constraint_modes: Default::default(),
             statement_with: None,
             results: 0,
             unknown: None,
             reported: settings,
             backend: None,
         }
+    }
+
+    /// Whether it works for another session.
+    pub(super) fn is_companion(&self) -> bool {
+        self.backend.is_none()
     }
 
     /// Tells the client something beside the answer.
@@ -247,7 +264,11 @@ impl Session {
                 true => self.shared.transaction.read().await.as_ref().map(|t| t.savepoint()),
                 false => None,
             };
-            let result = self.run_statement(sql).await;
+            self.touched.clear();
+            let result = match self.run_statement(sql).await {
+                Ok(response) => self.finish_foreign_keys().await.map(|()| response),
+                Err(error) => Err(error),
+            };
             if in_block {
                 match (result, before) {
                     // Others were faster; what they committed is seen the next time.
@@ -264,7 +285,7 @@ impl Session {
             let result = match result {
                 // The data is still to come; it commits when all of it is there.
                 Ok(Response::CopyIn(copy)) => return Ok(Response::CopyIn(copy)),
-                Ok(response) => match (self.shared.commit().await, self.unknown.take()) {
+                Ok(response) => match (self.commit_statement().await, self.unknown.take()) {
                     (Ok(Some(commit)), Some((table, columns))) => {
                         return fill(response, &commit, table, &columns).await;
                     }
@@ -283,6 +304,15 @@ impl Session {
         }
     }
 
+    /// Commits a statement that is a transaction of its own.
+    async fn commit_statement(&mut self) -> PgResult<Option<Committed>> {
+        if let Err(error) = self.settle_temporary().await {
+            self.shared.rollback().await;
+            return Err(error);
+        }
+        self.shared.commit().await
+    }
+
     async fn run_statement(&mut self, sql: &ast::Statement) -> PgResult<Response> {
         use ast::Statement as S;
         if is_write(sql) {
@@ -297,7 +327,10 @@ impl Session {
             S::Merge(merge) => self.merge(merge).await,
             S::Copy { .. } => self.copy(sql).await,
             S::Explain { .. } => self.explain(sql).await,
-            S::Query(query) => self.query_with_writes(query).await,
+            S::Query(query) => match super::ddl::select_into(query) {
+                Some(create) => self.define(&create).await.map(Response::Complete),
+                None => self.query_with_writes(query).await,
+            },
             _ => self.define(sql).await.map(Response::Complete),
         }
     }
@@ -321,6 +354,15 @@ impl Session {
                 return self.run_history(extension).await;
             }
             Extension::Erase { table, selection } => self.erase(table, selection.as_ref()).await?,
+            Extension::AlterSequence(_)
+            | Extension::AlterColumn { .. }
+            | Extension::AlterStorage { .. }
+            | Extension::CommentOnConstraint { .. } => {
+                return self.run_history(extension).await;
+            }
+            Extension::SetConstraints { names, deferred } => {
+                self.set_constraints(names, *deferred).await?
+            }
             Extension::DeleteHistory { table, before } => {
                 self.delete_history(table, before).await?
             }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chronos_catalog::{
     CommitTs, Erasure, Objects, Oid, ReadTs, Relation, SegmentId, SqlType, SystemTime,
@@ -75,6 +75,8 @@ pub(super) struct Shared {
     /// The transaction looked for keys on behalf of ON CONFLICT: that another committed one of
     /// them first is a lost race, not a duplicate key.
     pub upserting: AtomicBool,
+    /// The session has made temporary relations.
+    pub temporary: AtomicBool,
     /// The last value of each sequence in this session (`currval`), and which was last.
     pub sequences: Mutex<(HashMap<chronos_catalog::Oid, i64>, Option<chronos_catalog::Oid>)>,
 }
@@ -104,7 +106,16 @@ impl Shared {
 
     /// The schemas that unqualified names are looked up in.
     pub fn search_path(&self) -> Vec<String> {
-        self.settings.read().search_path(&self.identity.user)
+        let mut path = self.settings.read().search_path(&self.identity.user);
+        // Temporary relations hide others, unless the path itself says where they stand.
+        if self.temporary.load(Ordering::Relaxed) {
+            let own = self.temporary_schema();
+            match path.iter_mut().find(|s| *s == "pg_temp") {
+                Some(place) => *place = own,
+                None => path.insert(0, own),
+            }
+        }
+        path
     }
 
     /// The session's default instant, if it has one.

@@ -338,11 +338,20 @@ impl Session {
         // A cursor WITH HOLD has its rows already chosen.
         self.cursors.retain(|_, cursor| commit && cursor.hold);
         let before = self.settings_before.take();
-        let result = if commit {
-            self.shared.commit().await.map(|_| ())
-        } else {
-            self.shared.rollback().await;
-            Ok(())
+        let checked = match commit {
+            true => match self.finish_deferred(true).await {
+                Ok(()) => self.settle_temporary().await,
+                Err(error) => Err(error),
+            },
+            false => Ok(()),
+        };
+        self.forget_deferred();
+        let result = match checked {
+            Ok(()) if commit => self.shared.commit().await.map(|_| ()),
+            checked => {
+                self.shared.rollback().await;
+                checked
+            }
         };
         self.shared.backends.locks.end_transaction(self.shared.identity.process_id);
         let mut settings = self.shared.settings.write();

@@ -251,7 +251,8 @@ impl Session {
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(nullable(target), complete, &options)?)
+        let rows = RecordBatch::try_new_with_options(nullable(target), complete, &options)?;
+        self.generate(target, rows).await
     }
 
     /// NOT NULL (with PostgreSQL's message) and CHECK constraints of new rows.

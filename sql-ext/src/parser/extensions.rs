@@ -1,11 +1,11 @@
 //! The statements that sqlparser lacks.
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName};
+use datafusion::sql::sqlparser::ast::{DataType, Expr, Ident, ObjectName};
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::source::Source;
-use super::{begins, expect_end, is_word, parser};
+use super::{alter, begins, expect_end, is_word, parser};
 use crate::error::Result;
 use crate::statement::{
     Extension, FetchCount, Moment, RelationChange, RelationKind, Restore, TransactionModes,
@@ -24,6 +24,20 @@ pub(super) fn parse(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Opt
         Extension::Analyze { tables: cursor.tables()? }
     } else if is(&["REINDEX"]) || is(&["CLUSTER"]) || is(&["CHECKPOINT"]) {
         reorganize(&mut cursor, tokens)?
+    } else if is(&["SET", "CONSTRAINTS"]) {
+        cursor.skip(2);
+        let mut names = Vec::new();
+        if !cursor.word("ALL") {
+            names.push(cursor.name()?);
+            while cursor.parser.consume_token(&Token::Comma) {
+                names.push(cursor.name()?);
+            }
+        }
+        let deferred = cursor.word("DEFERRED");
+        if !deferred {
+            cursor.expect("IMMEDIATE")?;
+        }
+        Extension::SetConstraints { names, deferred }
     } else if is(&["BEGIN"]) || is(&["START", "TRANSACTION"]) || is(&["SET"]) {
         match transaction(&mut cursor, tokens)? {
             Some(extension) => extension,
@@ -34,8 +48,13 @@ pub(super) fn parse(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Opt
         fetch(&mut cursor, is(&["MOVE"]))?
     } else if is(&["RESTORE", "TABLE"]) || is(&["RESTORE", "ROW"]) {
         Extension::Restore(Box::new(restore(&mut cursor, is(&["RESTORE", "ROW"]))?))
+    } else if is(&["COMMENT", "ON"]) {
+        match alter::comment(&mut cursor)? {
+            Some(extension) => extension,
+            None => return Ok(None),
+        }
     } else if is(&["ALTER"]) {
-        match alter_relation(&mut cursor)? {
+        match alter_other(source, &mut cursor, tokens)? {
             Some(extension) => extension,
             None => match refused(tokens) {
                 Some(what) => return Ok(Some(Extension::Refused { what: what.into() })),
@@ -102,6 +121,26 @@ fn refused(tokens: &[TokenWithSpan]) -> Option<&'static str> {
     REFUSED
         .into_iter()
         .find(|name| name.split(' ').enumerate().all(|(i, word)| is_word(tokens.get(i), word)))
+}
+
+/// The forms of ALTER that sqlparser lacks.
+fn alter_other<'a, 'b>(
+    source: &'b Source<'a>,
+    cursor: &mut Cursor<'a, 'b>,
+    tokens: &[TokenWithSpan],
+) -> Result<Option<Extension>> {
+    if let Some(extension) = alter_relation(cursor)? {
+        return Ok(Some(extension));
+    }
+    *cursor = Cursor { source, parser: parser(tokens) };
+    cursor.skip(2);
+    if begins(tokens, &["ALTER", "SEQUENCE"]) {
+        return alter::sequence(cursor).map(Some);
+    }
+    match begins(tokens, &["ALTER", "TABLE"]) {
+        true => alter::column(cursor),
+        false => Ok(None),
+    }
 }
 
 /// What ALTER says of a relation as a whole; `None` for its other forms.
@@ -322,20 +361,20 @@ fn fetch(cursor: &mut Cursor<'_, '_>, only_move: bool) -> Result<Extension> {
     Ok(Extension::Fetch { name, count, only_move })
 }
 
-struct Cursor<'a, 'b> {
-    source: &'b Source<'a>,
-    parser: Parser<'static>,
+pub(super) struct Cursor<'a, 'b> {
+    pub(super) source: &'b Source<'a>,
+    pub(super) parser: Parser<'static>,
 }
 
 impl Cursor<'_, '_> {
-    fn skip(&mut self, count: usize) {
+    pub(super) fn skip(&mut self, count: usize) {
         for _ in 0..count {
             self.parser.advance_token();
         }
     }
 
     /// Takes that unquoted word if it comes next.
-    fn word(&mut self, word: &str) -> bool {
+    pub(super) fn word(&mut self, word: &str) -> bool {
         let found = is_word(Some(&self.parser.peek_token()), word);
         if found {
             self.parser.advance_token();
@@ -343,7 +382,16 @@ impl Cursor<'_, '_> {
         found
     }
 
-    fn expect(&mut self, word: &str) -> Result<()> {
+    /// Whether that unquoted word comes next.
+    pub(super) fn comes(&self, word: &str) -> bool {
+        is_word(Some(&self.parser.peek_token()), word)
+    }
+
+    pub(super) fn data_type(&mut self) -> Result<DataType> {
+        self.parser.parse_data_type().map_err(|error| self.source.parser_error(error))
+    }
+
+    pub(super) fn expect(&mut self, word: &str) -> Result<()> {
         if self.word(word) {
             Ok(())
         } else {
@@ -351,12 +399,12 @@ impl Cursor<'_, '_> {
         }
     }
 
-    fn at_end(&self) -> bool {
+    pub(super) fn at_end(&self) -> bool {
         self.parser.peek_token().token == Token::EOF
     }
 
     /// A whole number with its sign, if one comes next.
-    fn whole(&mut self) -> Result<Option<i64>> {
+    pub(super) fn whole(&mut self) -> Result<Option<i64>> {
         let minus = self.parser.consume_token(&Token::Minus);
         if !minus {
             let _ = self.parser.consume_token(&Token::Plus);
@@ -370,15 +418,15 @@ impl Cursor<'_, '_> {
         Ok(Some(if minus { -number } else { number }))
     }
 
-    fn unexpected(&self) -> crate::error::Error {
+    pub(super) fn unexpected(&self) -> crate::error::Error {
         self.source.unexpected(&self.parser.peek_token())
     }
 
-    fn name(&mut self) -> Result<ObjectName> {
+    pub(super) fn name(&mut self) -> Result<ObjectName> {
         self.parser.parse_object_name(false).map_err(|error| self.source.parser_error(error))
     }
 
-    fn expr(&mut self) -> Result<Expr> {
+    pub(super) fn expr(&mut self) -> Result<Expr> {
         self.parser.parse_expr().map_err(|error| self.source.parser_error(error))
     }
 

@@ -53,6 +53,15 @@ pub(super) fn strip(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         i = 1;
     }
     while i < tokens.len() {
+        let names = matches!(tokens.get(i + 1).map(|t| &t.token), Some(Token::Word(_)));
+        if is_word(tokens.get(i), "TABLE") && names && begins_query(out.last()) {
+            let span = tokens[i].span;
+            for token in [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")] {
+                out.push(TokenWithSpan::new(token, span));
+            }
+            i += 1;
+            continue;
+        }
         if is_word(tokens.get(i), "ONLY") && follows(out.last()) {
             match (tokens.get(i + 1), bracketed(&tokens[i + 1..])) {
                 // ONLY (t)
@@ -76,6 +85,13 @@ pub(super) fn strip(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         i += 1;
     }
     out
+}
+
+/// Whether a query, and so TABLE, may begin after this token.
+fn begins_query(before: Option<&TokenWithSpan>) -> bool {
+    const BEFORE_QUERY: [&str; 4] = ["UNION", "INTERSECT", "EXCEPT", "ALL"];
+    matches!(before.map(|t| &t.token), Some(Token::LParen))
+        || BEFORE_QUERY.iter().any(|word| is_word(before, word))
 }
 
 fn follows(before: Option<&TokenWithSpan>) -> bool {

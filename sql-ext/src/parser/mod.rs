@@ -8,6 +8,7 @@
 //! Invariants: every clause that was taken out is attached to exactly one table reference, or
 //! parsing fails; positions are those of the query string as the client sent it.
 
+mod alter;
 mod attach;
 mod clauses;
 mod dialect;
@@ -17,6 +18,7 @@ mod inheritance;
 mod merge;
 mod source;
 mod spelling;
+mod table;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ use source::Source;
 
 pub use attach::query_text;
 pub use merge::MERGE_NOTHING;
+pub use table::{CURRENT_OF, NO_DATA, OVERRIDING_SYSTEM, OVERRIDING_USER, TABLE_LIKE};
 
 pub(crate) use attach::{TimeClause, spread_over, take_time_clause};
 use guard::NESTING_MAX;
@@ -56,7 +59,7 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
         Some(extension) => StatementKind::Extension(extension),
         None => {
             let plain = spelling::plain(tokens);
-            let tokens = inheritance::strip(plain.as_deref().unwrap_or(tokens));
+            let tokens = table::plain(inheritance::strip(plain.as_deref().unwrap_or(tokens)));
             let clauses::Extracted { tokens, clauses, whole } = clauses::extract(source, &tokens)?;
             let mut parser = parser(&merge::nothing_spelled_out(tokens));
             let mut statement =

@@ -46,18 +46,28 @@ fn copy_options(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
 /// The options of CREATE SEQUENCE in the one order that the parser takes: PostgreSQL, and so
 /// pg_dump, has them in any.
 fn sequence_options(tokens: &[TokenWithSpan], after: usize) -> Vec<TokenWithSpan> {
+    // The name, with its schema and IF NOT EXISTS, comes first.
+    sorted(tokens, after + 1)
+}
+
+/// The options of a sequence in the one order that the parser takes.
+pub(super) fn in_order(options: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+    sorted(options, 0)
+}
+
+fn sorted(tokens: &[TokenWithSpan], from: usize) -> Vec<TokenWithSpan> {
     const ORDER: [&str; 8] =
         ["AS", "INCREMENT", "MINVALUE", "MAXVALUE", "START", "CACHE", "CYCLE", "OWNED"];
     let option = |token| ORDER.iter().position(|word| is_word(Some(token), word));
     let mut groups: Vec<(usize, &[TokenWithSpan])> = Vec::new();
-    // The name, with its schema and IF NOT EXISTS, comes first.
-    let starts: Vec<usize> = (after..tokens.len())
+    let before = |i: usize| i.checked_sub(1).and_then(|i| tokens.get(i));
+    let starts: Vec<usize> = (from..tokens.len())
         .filter(|&i| {
             let no = is_word(tokens.get(i), "NO")
                 && tokens.get(i + 1).is_some_and(|t| option(t).is_some());
-            no || (option(&tokens[i]).is_some() && !is_word(tokens.get(i - 1), "NO"))
+            no || (option(&tokens[i]).is_some() && !is_word(before(i), "NO"))
         })
-        .filter(|&i| i > after && tokens[i - 1].token != Token::Period)
+        .filter(|&i| before(i).is_none_or(|t| t.token != Token::Period))
         .collect();
     let Some(&first) = starts.first() else { return tokens.to_vec() };
     for (n, &start) in starts.iter().enumerate() {

@@ -29,11 +29,19 @@ impl SystemCatalog {
             let constraint = def.constraints.iter().find(|k| k.oid.0 == oid)?.clone();
             Some((def, constraint))
         })?;
-        Some(match &constraint.kind {
+        let mut text = match &constraint.kind {
             ConstraintKind::PrimaryKey(k) => format!("PRIMARY KEY ({})", self.column_list(&def, k)),
             ConstraintKind::Unique(k) => format!("UNIQUE ({})", self.column_list(&def, k)),
             ConstraintKind::Check(sql) => format!("CHECK ({sql})"),
-            ConstraintKind::ForeignKey { columns, table, referenced, on_delete, on_update } => {
+            ConstraintKind::ForeignKey {
+                columns,
+                table,
+                referenced,
+                on_delete,
+                on_update,
+                match_full,
+                deferrable,
+            } => {
                 let target = self.relation(table.0)?;
                 let mut text = format!(
                     "FOREIGN KEY ({}) REFERENCES {}({})",
@@ -41,14 +49,26 @@ impl SystemCatalog {
                     self.regclass_text(table.0)?,
                     self.column_list(target.table()?, referenced),
                 );
+                if *match_full {
+                    text += " MATCH FULL";
+                }
                 for (event, action) in [("UPDATE", on_update), ("DELETE", on_delete)] {
                     if !action.is_empty() && !action.eq_ignore_ascii_case("NO ACTION") {
                         text += &format!(" ON {event} {}", action.to_uppercase());
                     }
                 }
+                match deferrable {
+                    None => {}
+                    Some(false) => text += " DEFERRABLE",
+                    Some(true) => text += " DEFERRABLE INITIALLY DEFERRED",
+                }
                 text
             }
-        })
+        };
+        if constraint.not_valid {
+            text += " NOT VALID";
+        }
+        Some(text)
     }
 
     /// A view's query.

@@ -194,7 +194,7 @@ fn column_row(rows: &mut Rows, database: &str, column: &ColumnRow<'_>) {
 
 pub(crate) fn table_constraints(c: &SystemCatalog, rows: &mut Rows) {
     for (rel, def) in c.tables() {
-        let mut push = |name: &str, kind: &str| {
+        let mut push = |name: &str, kind: &str, deferrable: Option<bool>| {
             rows.push([
                 ("constraint_catalog", c.session.database().into()),
                 ("constraint_schema", rel.schema.as_str().into()),
@@ -203,8 +203,8 @@ pub(crate) fn table_constraints(c: &SystemCatalog, rows: &mut Rows) {
                 ("table_schema", rel.schema.as_str().into()),
                 ("table_name", rel.object.name.as_str().into()),
                 ("constraint_type", kind.into()),
-                ("is_deferrable", yes_no(false)),
-                ("initially_deferred", yes_no(false)),
+                ("is_deferrable", yes_no(deferrable.is_some())),
+                ("initially_deferred", yes_no(deferrable == Some(true))),
                 ("enforced", yes_no(true)),
                 ("nulls_distinct", if kind == "UNIQUE" { yes_no(true) } else { Cell::Null }),
             ]);
@@ -218,10 +218,14 @@ pub(crate) fn table_constraints(c: &SystemCatalog, rows: &mut Rows) {
                     ConstraintKind::Check(_) => "CHECK",
                     ConstraintKind::ForeignKey { .. } => "FOREIGN KEY",
                 },
+                match constraint.kind {
+                    ConstraintKind::ForeignKey { deferrable, .. } => deferrable,
+                    _ => None,
+                },
             );
         }
         for column in def.columns.iter().filter(|k| k.not_null) {
-            push(&not_null_name(rel.namespace.0, rel.oid.0, column.id), "CHECK");
+            push(&not_null_name(rel.namespace.0, rel.oid.0, column.id), "CHECK", None);
         }
     }
 }
@@ -265,7 +269,7 @@ pub(crate) fn key_column_usage(c: &SystemCatalog, rows: &mut Rows) {
 }
 
 /// The unique key of exactly these columns, in any order.
-fn unique_key<'a>(
+pub(super) fn unique_key<'a>(
     def: &'a TableDef,
     columns: &[ColumnId],
 ) -> Option<(chronos_catalog::Oid, &'a str, &'a [ColumnId])> {
@@ -276,8 +280,14 @@ fn unique_key<'a>(
 pub(crate) fn referential_constraints(c: &SystemCatalog, rows: &mut Rows) {
     for (rel, def) in c.tables() {
         for constraint in &def.constraints {
-            let ConstraintKind::ForeignKey { table, referenced, on_delete, on_update, .. } =
-                &constraint.kind
+            let ConstraintKind::ForeignKey {
+                table,
+                referenced,
+                on_delete,
+                on_update,
+                match_full,
+                ..
+            } = &constraint.kind
             else {
                 continue;
             };
@@ -295,7 +305,7 @@ pub(crate) fn referential_constraints(c: &SystemCatalog, rows: &mut Rows) {
                 ("unique_constraint_catalog", key.map(|_| c.session.database()).into()),
                 ("unique_constraint_schema", target.as_ref().map(|t| t.schema.clone()).into()),
                 ("unique_constraint_name", key.into()),
-                ("match_option", "NONE".into()),
+                ("match_option", if *match_full { "FULL" } else { "NONE" }.into()),
                 ("update_rule", rule(on_update).into()),
                 ("delete_rule", rule(on_delete).into()),
             ]);

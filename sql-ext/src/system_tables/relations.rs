@@ -1,6 +1,6 @@
 //! `pg_class`, `pg_attribute`, `pg_index`, `pg_constraint` and what else describes relations.
 
-use chronos_catalog::{ConstraintKind, Oid, Relation};
+use chronos_catalog::{ConstraintKind, Oid, Relation, TableDef};
 
 use super::catalog::SystemCatalog;
 use super::rows::{Cell, Rows};
@@ -52,7 +52,7 @@ pub(crate) fn pg_class(c: &SystemCatalog, rows: &mut Rows) {
             ("relpages", size.table_bytes.div_ceil(PAGE_BYTES).into()),
             ("reltuples", Cell::Float(size.live_rows as f64)),
             ("relhasindex", indexed.contains(&rel.oid).into()),
-            ("relpersistence", "p".into()),
+            ("relpersistence", if rel.schema.starts_with("pg_temp_") { "t" } else { "p" }.into()),
             ("relkind", kind.into()),
             ("relnatts", natts.into()),
             ("relchecks", checks.into()),
@@ -291,7 +291,7 @@ pub(crate) fn pg_constraint(c: &SystemCatalog, rows: &mut Rows) {
                 ConstraintKind::ForeignKey { columns, table, referenced, .. } => {
                     let target = c.relation(table.0);
                     let index = target.as_ref().and_then(|t| t.table()).and_then(|t| {
-                        t.unique_keys().find(|(_, _, k)| *k == referenced.as_slice()).map(|k| k.0.0)
+                        super::information_schema::unique_key(t, referenced).map(|k| k.0.0)
                     });
                     ("f", Some(numbers(columns)), index.unwrap_or(0))
                 }
@@ -309,18 +309,31 @@ pub(crate) fn pg_constraint(c: &SystemCatalog, rows: &mut Rows) {
                 ConstraintKind::Check(sql) => Some(sql.as_str()),
                 _ => None,
             };
+            let (deferrable, full) = match &constraint.kind {
+                ConstraintKind::ForeignKey { deferrable, match_full, .. } => {
+                    (*deferrable, *match_full)
+                }
+                _ => (None, false),
+            };
+            let matching = match kind {
+                "f" if full => "f",
+                "f" => "s",
+                _ => " ",
+            };
             rows.push([
                 ("oid", constraint.oid.into()),
                 ("conname", constraint.name.as_str().into()),
+                ("condeferrable", deferrable.is_some().into()),
+                ("condeferred", (deferrable == Some(true)).into()),
                 ("connamespace", rel.namespace.into()),
                 ("contype", kind.into()),
-                ("convalidated", true.into()),
+                ("convalidated", (!constraint.not_valid).into()),
                 ("conrelid", rel.oid.into()),
                 ("conindid", index.into()),
                 ("confrelid", target.into()),
                 ("confupdtype", update.into()),
                 ("confdeltype", delete.into()),
-                ("confmatchtype", if kind == "f" { "s" } else { " " }.into()),
+                ("confmatchtype", matching.into()),
                 ("conislocal", true.into()),
                 ("connoinherit", (kind != "c").into()),
                 ("conkey", key.into()),
@@ -375,6 +388,18 @@ pub(crate) fn pg_description(c: &SystemCatalog, rows: &mut Rows) {
             continue;
         }
         for (&number, text) in &object.comments {
+            // Comments on constraints stand with their table.
+            if let Relation::Table(def) = &object.relation
+                && let Some((constraint, class)) = commented(def, number)
+            {
+                rows.push([
+                    ("objoid", constraint.into()),
+                    ("classoid", class.into()),
+                    ("objsubid", 0.into()),
+                    ("description", text.as_str().into()),
+                ]);
+                continue;
+            }
             rows.push([
                 ("objoid", oid.into()),
                 ("classoid", class_of(&object.relation).into()),
@@ -382,6 +407,29 @@ pub(crate) fn pg_description(c: &SystemCatalog, rows: &mut Rows) {
                 ("description", text.as_str().into()),
             ]);
         }
+    }
+}
+
+/// Which constraint, or index of one, the key of a table's comment names, and its catalog.
+fn commented(def: &TableDef, key: u32) -> Option<(u32, u32)> {
+    let oid = key & !chronos_catalog::INDEX_COMMENT;
+    let class = if oid == key { 2606 } else { 1259 };
+    def.constraints.iter().any(|c| c.oid.0 == oid).then_some((oid, class))
+}
+
+/// The comment on a constraint or on its index.
+pub(crate) fn key_comment(c: &SystemCatalog, oid: u32, class: Option<u32>) -> Option<String> {
+    let (_, object) = c.objects.iter(c.at).find(|(_, o)| match &o.relation {
+        Relation::Table(def) => def.constraints.iter().any(|k| k.oid.0 == oid),
+        _ => false,
+    })?;
+    let comment = |key: u32| object.comments.get(&key).cloned();
+    let index = || comment(oid | chronos_catalog::INDEX_COMMENT);
+    match class {
+        Some(2606) => comment(oid),
+        Some(1259) => index(),
+        Some(_) => None,
+        None => comment(oid).or_else(index),
     }
 }
 

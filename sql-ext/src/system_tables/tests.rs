@@ -85,7 +85,7 @@ fn object(name: &str, namespace: u32, relation: Relation) -> Object {
 fn table(columns: Vec<Column>, constraints: Vec<(u32, &str, ConstraintKind)>) -> Relation {
     let constraints = constraints
         .into_iter()
-        .map(|(oid, name, kind)| Constraint { oid: Oid(oid), name: name.into(), kind })
+        .map(|(oid, name, kind)| Constraint::new(Oid(oid), name, kind))
         .collect();
     let next_column = columns.len() as u32 + 1;
     Relation::Table(Arc::new(TableDef {
@@ -166,6 +166,8 @@ fn objects() -> Objects {
                             referenced: vec![ColumnId(1)],
                             on_delete: "NO ACTION".into(),
                             on_update: String::new(),
+                            match_full: false,
+                            deferrable: None,
                         },
                     ),
                 ],

@@ -44,11 +44,11 @@ pub(super) fn table_def(version: u32, columns: Vec<Column>) -> TableDef {
     TableDef {
         schema_version: version,
         columns,
-        constraints: vec![Constraint {
-            oid: KEY,
-            name: "t_pkey".to_owned(),
-            kind: ConstraintKind::PrimaryKey(vec![ColumnId(1)]),
-        }],
+        constraints: vec![Constraint::new(
+            KEY,
+            "t_pkey",
+            ConstraintKind::PrimaryKey(vec![ColumnId(1)]),
+        )],
         options: BTreeMap::new(),
         next_column,
     }

@@ -6,8 +6,8 @@ use chronos_catalog::{ColumnId, ConstraintKind, Object, Relation, SqlType, Table
 use datafusion::arrow::array::Array;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::sql::sqlparser::ast::{
-    AlterColumnOperation, AlterTable, AlterTableOperation, Expr, Ident, ObjectName,
-    RenameTableNameKind, SelectItem, Statement, TableConstraint,
+    AlterColumnOperation, AlterTable, AlterTableOperation, DropBehavior, Expr, GeneratedAs, Ident,
+    ObjectName, RenameTableNameKind, SelectItem, Statement, TableConstraint,
 };
 
 use super::columns::{self, NewKind};
@@ -50,7 +50,7 @@ impl Session {
         Ok(tag)
     }
 
-    fn table_object(&self, target: &WriteTarget) -> PgResult<Object> {
+    pub(super) fn table_object(&self, target: &WriteTarget) -> PgResult<Object> {
         let scope = self.scope()?;
         let object = scope.objects.get(target.oid, scope.at);
         object.map(|o| (**o).clone()).ok_or_else(|| PgError::internal("the altered table is gone"))
@@ -68,51 +68,15 @@ impl Session {
         def.schema_version += 1;
         match operation {
             Op::AddColumn { if_not_exists, column_def, .. } => {
-                let new = columns::column(column_def, def.next_column)?;
-                let name = new.column.name.clone();
-                if def.column_named(&name).is_some() {
-                    let message =
-                        format!("column \"{name}\" of relation \"{}\" already exists", target.name);
-                    if !*if_not_exists {
-                        return Err(PgError::new("42701", message));
-                    }
-                    self.notice(PgError::notice(format!("{message}, skipping")));
-                    return Ok(());
-                }
-                if new.serial.is_some() {
-                    return Err(PgError::unsupported("adding a serial or identity column"));
-                }
-                if new.constraints.iter().any(|c| !matches!(c.kind, NewKind::Check(..))) {
-                    return Err(PgError::unsupported("adding a column with a key"));
-                }
-                let mut column = new.column;
-                if let Some(default) = &new.default {
-                    self.check_default(&column, default).await?;
-                    column.default = Some(default.to_string());
-                    column.missing = self.missing_value(&column).await?;
-                }
-                if column.not_null && column.missing.is_none() && self.has_rows_now(target).await? {
-                    let message = format!(
-                        "column \"{name}\" of relation \"{}\" contains null values",
-                        target.name
-                    );
-                    return Err(PgError::new("23502", message));
-                }
-                def.next_column += 1;
-                def.columns.push(column);
-                if !new.constraints.is_empty() && self.has_rows_now(target).await? {
-                    return Err(PgError::unsupported(
-                        "adding a CHECK constraint to a table with rows",
-                    ));
-                }
-                for constraint in new.constraints {
-                    self.constrain(target, &object, &mut def, constraint).await?;
-                }
+                return self.add_column(target, object, def, column_def, *if_not_exists).await;
             }
-            Op::DropColumn { column_names, if_exists, .. } => {
+            Op::DropColumn { column_names, if_exists, drop_behavior, .. } => {
+                let cascade = matches!(drop_behavior, Some(DropBehavior::Cascade));
                 for name in column_names {
-                    self.drop_column(target, &mut object, &mut def, name, *if_exists)?;
+                    let now = self.target_of(target.oid)?;
+                    self.drop_column(&now, name, *if_exists, cascade).await?;
                 }
+                return Ok(());
             }
             Op::RenameColumn { old_column_name, new_column_name } => {
                 let (old, new) = (fold(old_column_name), fold(new_column_name));
@@ -144,10 +108,11 @@ impl Session {
             Op::AlterColumn { column_name, op } => {
                 self.alter_column(target, &mut def, column_name, op).await?;
             }
-            Op::AddConstraint { constraint, not_valid: false } => {
-                self.add_table_constraint(target, &object, &mut def, constraint).await?;
+            Op::AddConstraint { constraint, not_valid } => {
+                self.add_table_constraint(target, &object, &mut def, constraint, *not_valid)
+                    .await?;
             }
-            Op::DropConstraint { if_exists, name, .. } => {
+            Op::DropConstraint { if_exists, name, drop_behavior } => {
                 let name = fold(name);
                 let before = def.constraints.len();
                 def.constraints.retain(|c| c.name != name);
@@ -162,6 +127,16 @@ impl Session {
                     self.notice(PgError::notice(format!("{message}, skipping")));
                     return Ok(());
                 }
+                for gone in target.def.constraints.iter().filter(|c| c.name == name) {
+                    object.comments.remove(&gone.oid.0);
+                    object.comments.remove(&(gone.oid.0 | chronos_catalog::INDEX_COMMENT));
+                }
+                let what = format!("constraint {name} on table {}", target.name);
+                let cascade = matches!(drop_behavior, Some(DropBehavior::Cascade));
+                self.release_keys(target, &mut def, &what, cascade).await?;
+            }
+            Op::ValidateConstraint { name } => {
+                self.validate_constraint(target, &mut def, &fold(name)).await?;
             }
             Op::RenameConstraint { old_name, new_name } => {
                 rename_constraint(&mut def, &fold(old_name), &fold(new_name), &target.name)?;
@@ -186,7 +161,8 @@ impl Session {
         let Some(namespace) = object.namespace else {
             return Err(PgError::internal("a table without a schema"));
         };
-        self.add_constraint(&scope, namespace, &target.name, def, constraint).await
+        let own = (target.oid, target.name.as_str());
+        self.add_constraint(&scope, namespace, own, def, constraint).await
     }
 
     async fn add_table_constraint(
@@ -195,8 +171,38 @@ impl Session {
         object: &Object,
         def: &mut TableDef,
         constraint: &TableConstraint,
+        not_valid: bool,
     ) -> PgResult<()> {
-        let new = columns::table_constraint(constraint)?;
+        let mut new = columns::table_constraint(constraint)?;
+        if not_valid && !matches!(new.kind, NewKind::Check(..) | NewKind::ForeignKey(_)) {
+            let kind = match new.kind {
+                NewKind::PrimaryKey(_) => "PRIMARY KEY",
+                _ => "UNIQUE",
+            };
+            let message = format!("{kind} constraints cannot be marked NOT VALID");
+            return Err(PgError::new("0A000", message));
+        }
+        new.not_valid = not_valid;
+        self.add_new_constraint(target, object, def, new).await
+    }
+
+    /// Adds a constraint that the rows satisfy.
+    pub(super) async fn add_new_constraint(
+        &mut self,
+        target: &WriteTarget,
+        object: &Object,
+        def: &mut TableDef,
+        new: columns::NewConstraint,
+    ) -> PgResult<()> {
+        let not_valid = new.not_valid;
+        if let Some(name) = &new.name
+            && def.constraints.iter().any(|c| c.name == *name)
+        {
+            let message =
+                format!("constraint \"{name}\" for relation \"{}\" already exists", target.name);
+            return Err(PgError::new("42710", message));
+        }
+        let foreign = matches!(new.kind, NewKind::ForeignKey(_));
         if let NewKind::PrimaryKey(names) | NewKind::Unique(names) = &new.kind {
             columns::column_ids(&def.columns, names)?;
             if matches!(new.kind, NewKind::PrimaryKey(_)) {
@@ -208,63 +214,71 @@ impl Session {
             let name = new.name.clone().unwrap_or_else(default);
             self.refuse_duplicates(target, &name, names).await?;
         }
-        if let NewKind::Check(expr, _) = &new.kind {
-            let violated = Expr::UnaryOp {
-                op: datafusion::sql::sqlparser::ast::UnaryOperator::Not,
-                expr: Box::new(Expr::Nested(Box::new(expr.clone()))),
-            };
-            if self.any_row(target, violated).await? {
-                let message = format!(
-                    "check constraint of relation \"{}\" is violated by some row",
-                    target.name
-                );
-                return Err(PgError::new("23514", message));
-            }
+        if let NewKind::Check(expr, _) = &new.kind
+            && !not_valid
+        {
+            let default = || columns::default_name(&target.name, &new.kind);
+            let name = new.name.clone().unwrap_or_else(default);
+            self.check_rows(target, &name, expr.clone()).await?;
         }
-        self.constrain(target, object, def, new).await
+        self.constrain(target, object, def, new).await?;
+        match def.constraints.last().cloned() {
+            Some(constraint) if foreign && !not_valid => {
+                self.check_standing(target, &constraint).await
+            }
+            _ => Ok(()),
+        }
     }
 
-    fn drop_column(
+    /// The rows that stand satisfy a CHECK.
+    async fn check_rows(&mut self, target: &WriteTarget, name: &str, expr: Expr) -> PgResult<()> {
+        let violated = Expr::UnaryOp {
+            op: datafusion::sql::sqlparser::ast::UnaryOperator::Not,
+            expr: Box::new(Expr::Nested(Box::new(expr))),
+        };
+        if !self.any_row(target, violated).await? {
+            return Ok(());
+        }
+        let message = format!(
+            "check constraint \"{name}\" of relation \"{}\" is violated by some row",
+            target.name
+        );
+        let mut error = PgError::new("23514", message);
+        error.schema = Some(target.schema.clone());
+        error.table = Some(target.name.clone());
+        error.constraint = Some(name.to_owned());
+        Err(error)
+    }
+
+    /// VALIDATE CONSTRAINT: looks at the rows that stood when it was made.
+    async fn validate_constraint(
         &mut self,
         target: &WriteTarget,
-        object: &mut Object,
         def: &mut TableDef,
-        name: &Ident,
-        if_exists: bool,
+        name: &str,
     ) -> PgResult<()> {
-        let name = fold(name);
-        let Some(place) = def.columns.iter().position(|c| c.name == name) else {
+        let Some(place) = def.constraints.iter().position(|c| c.name == name) else {
             let message =
-                format!("column \"{name}\" of relation \"{}\" does not exist", target.name);
-            if !if_exists {
-                return Err(PgError::new("42703", message));
-            }
-            self.notice(PgError::notice(format!("{message}, skipping")));
-            return Ok(());
+                format!("constraint \"{name}\" of relation \"{}\" does not exist", target.name);
+            return Err(PgError::new("42704", message));
         };
-        if self.is_read_by_view(target.oid)? {
-            let message = format!(
-                "cannot drop column {name} of table {} because other objects depend on it",
-                target.name
-            );
-            return Err(PgError::new("2BP01", message));
+        let constraint = def.constraints[place].clone();
+        match &constraint.kind {
+            ConstraintKind::ForeignKey { .. } => self.check_standing(target, &constraint).await?,
+            ConstraintKind::Check(sql) => {
+                let expr = crate::session::write::parse_expr(sql)?;
+                self.check_rows(target, name, expr).await?;
+            }
+            ConstraintKind::PrimaryKey(_) | ConstraintKind::Unique(_) => {
+                let message = format!(
+                    "constraint \"{name}\" of relation \"{}\" is not a foreign key or check \
+                     constraint",
+                    target.name
+                );
+                return Err(PgError::new("42809", message));
+            }
         }
-        let scope = self.scope()?;
-        let id = def.columns[place].id;
-        let indexed = scope.objects.iter(scope.at).any(|(_, o)| {
-            matches!(&o.relation, Relation::Index { table, columns, .. }
-                if *table == target.oid && columns.contains(&id))
-        });
-        if indexed {
-            return Err(PgError::unsupported("dropping a column that has an index")
-                .hint("Drop the index first."));
-        }
-        def.columns.remove(place);
-        def.constraints.retain(|c| !concerns(&c.kind, id, &name));
-        object.comments.remove(&id.0);
-        if def.options.get("time_column") == Some(&name) {
-            def.options.remove("time_column");
-        }
+        def.constraints[place].not_valid = false;
         Ok(())
     }
 
@@ -283,6 +297,13 @@ impl Session {
                 self.refuse_nulls(target, &name).await?;
                 def.columns[place].not_null = true;
             }
+            Op::DropNotNull if def.columns[place].identity_always.is_some() => {
+                let message = format!(
+                    "column \"{name}\" of relation \"{}\" is an identity column",
+                    target.name
+                );
+                return Err(PgError::new("42601", message));
+            }
             Op::DropNotNull => {
                 let id = def.columns[place].id;
                 if def.primary_key().is_some_and(|key| key.contains(&id)) {
@@ -290,6 +311,28 @@ impl Session {
                     return Err(PgError::new("42P16", message));
                 }
                 def.columns[place].not_null = false;
+            }
+            Op::SetDefault { .. } | Op::DropDefault
+                if def.columns[place].generated.is_some()
+                    || def.columns[place].identity_always.is_some() =>
+            {
+                let (what, hint) = match def.columns[place].generated.is_some() {
+                    true => (
+                        "a generated column",
+                        "Use ALTER TABLE ... ALTER COLUMN ... DROP EXPRESSION instead.",
+                    ),
+                    false => (
+                        "an identity column",
+                        "Use ALTER TABLE ... ALTER COLUMN ... DROP IDENTITY instead.",
+                    ),
+                };
+                let message =
+                    format!("column \"{name}\" of relation \"{}\" is {what}", target.name);
+                let error = PgError::new("42601", message);
+                return Err(match op_is_drop(operation) {
+                    true => error.hint(hint),
+                    false => error,
+                });
             }
             Op::SetDefault { value } => {
                 self.check_default(&def.columns[place], value).await?;
@@ -304,8 +347,11 @@ impl Session {
                 }
                 def.columns[place].ty = ty;
             }
-            Op::AddGenerated { .. } => {
-                return Err(PgError::unsupported("ALTER COLUMN … ADD GENERATED"));
+            Op::AddGenerated { generated_as, sequence_options } => {
+                let always = generated_as.as_ref().unwrap_or(&GeneratedAs::Always);
+                let ty = def.columns[place].ty.clone();
+                let serial = columns::identity(&ty, always, sequence_options.as_deref())?;
+                self.add_identity(target, def, place, &serial).await?;
             }
         }
         Ok(())
@@ -327,7 +373,7 @@ impl Session {
     }
 
     /// The value, as SQL text, that rows written before a column was added show for it.
-    async fn missing_value(
+    pub(super) async fn missing_value(
         &mut self,
         column: &chronos_catalog::Column,
     ) -> PgResult<Option<String>> {
@@ -357,7 +403,7 @@ impl Session {
     }
 
     /// 23502 where a column has a NULL.
-    async fn refuse_nulls(&mut self, target: &WriteTarget, name: &str) -> PgResult<()> {
+    pub(super) async fn refuse_nulls(&mut self, target: &WriteTarget, name: &str) -> PgResult<()> {
         let null = Expr::IsNull(Box::new(build::column(name)));
         if self.any_row(target, null).await? {
             let message =
@@ -486,7 +532,7 @@ impl Session {
         self.insert_rewritten(&after, rows).await
     }
 
-    async fn has_rows_now(&mut self, target: &WriteTarget) -> PgResult<bool> {
+    pub(super) async fn has_rows_now(&mut self, target: &WriteTarget) -> PgResult<bool> {
         let always = Expr::value(datafusion::sql::sqlparser::ast::Value::Boolean(true));
         self.any_row(target, always).await
     }
@@ -508,25 +554,6 @@ impl Session {
     }
 }
 
-/// Whether a constraint goes with a column.
-fn concerns(kind: &ConstraintKind, id: ColumnId, name: &str) -> bool {
-    match kind {
-        ConstraintKind::PrimaryKey(ids) | ConstraintKind::Unique(ids) => ids.contains(&id),
-        ConstraintKind::ForeignKey { columns, .. } => columns.contains(&id),
-        ConstraintKind::Check(sql) => {
-            let Ok(expr) = crate::session::write::parse_expr(sql) else { return false };
-            datafusion::sql::sqlparser::ast::visit_expressions(&expr, |e| {
-                if matches!(e, Expr::Identifier(i) if fold(i) == name) {
-                    std::ops::ControlFlow::Break(())
-                } else {
-                    std::ops::ControlFlow::Continue(())
-                }
-            })
-            .is_break()
-        }
-    }
-}
-
 /// Whether every value of one type is one of the other, in the same representation or a wider.
 fn widens(from: &SqlType, to: &SqlType) -> bool {
     use SqlType as T;
@@ -537,4 +564,8 @@ fn widens(from: &SqlType, to: &SqlType) -> bool {
         (T::Varchar(Some(a)), T::Varchar(Some(b))) => a <= b,
         _ => false,
     }
+}
+
+fn op_is_drop(operation: &AlterColumnOperation) -> bool {
+    matches!(operation, AlterColumnOperation::DropDefault)
 }

@@ -2,7 +2,9 @@
 
 use chronos_catalog::{Column, ColumnId, ConstraintKind, SqlType};
 use datafusion::sql::sqlparser::ast::{
-    ColumnDef, ColumnOption, Expr, GeneratedAs, IndexColumn, TableConstraint,
+    ColumnDef, ColumnOption, ConstraintCharacteristics, DeferrableInitial, Expr,
+    ForeignKeyConstraint, GeneratedAs, GeneratedExpressionMode, IndexColumn, SequenceOptions,
+    TableConstraint, Value,
 };
 
 use crate::error::{PgError, PgResult};
@@ -12,6 +14,14 @@ use crate::session::names::fold;
 pub(super) struct NewConstraint {
     pub name: Option<String>,
     pub kind: NewKind,
+    /// NOT VALID
+    pub not_valid: bool,
+}
+
+impl NewConstraint {
+    pub fn new(name: Option<String>, kind: NewKind) -> Self {
+        NewConstraint { name, kind, not_valid: false }
+    }
 }
 
 /// What a new constraint demands, by columns' names.
@@ -21,6 +31,7 @@ pub(super) enum NewKind {
     Unique(Vec<String>),
     /// The expression, and the column that it was written at.
     Check(Expr, Option<String>),
+    ForeignKey(Box<ForeignKeyConstraint>),
 }
 
 /// A sequence that a column draws from.
@@ -30,14 +41,25 @@ pub(super) struct Serial {
     /// serial.
     pub identity: Option<bool>,
     pub options: Vec<datafusion::sql::sqlparser::ast::SequenceOptions>,
+    /// The name that it must have.
+    pub name: Option<String>,
 }
 
 /// A column definition taken apart.
 pub(super) struct NewColumn {
     pub column: Column,
     pub default: Option<Expr>,
+    /// GENERATED ALWAYS AS (…) STORED
+    pub generated: Option<Expr>,
     pub serial: Option<Serial>,
     pub constraints: Vec<NewConstraint>,
+}
+
+impl NewColumn {
+    /// One without a default or constraint.
+    pub fn plain(column: Column) -> Self {
+        NewColumn { column, default: None, generated: None, serial: None, constraints: Vec::new() }
+    }
 }
 
 /// The names that every table has already.
@@ -51,7 +73,7 @@ fn is_system_name(name: &str) -> bool {
 /// # Errors
 /// 42701 for a reserved name, 42704 for an unknown type, 42601 for options that contradict each
 /// other, 0A000 for what is not there.
-pub(super) fn column(def: &ColumnDef, id: u32) -> PgResult<NewColumn> {
+pub(super) fn column(def: &ColumnDef, id: u32, table: &str) -> PgResult<NewColumn> {
     let name = fold(&def.name);
     if is_system_name(&name) {
         let message = format!("column name \"{name}\" conflicts with a system column name");
@@ -62,22 +84,18 @@ pub(super) fn column(def: &ColumnDef, id: u32) -> PgResult<NewColumn> {
         ty: ty.clone(),
         identity: None,
         options: Vec::new(),
+        name: None,
     });
-    let mut new = NewColumn {
-        column: Column {
-            id: ColumnId(id),
-            name: name.clone(),
-            ty: ty.clone(),
-            not_null: serial.is_some(),
-            default: None,
-            generated: None,
-            identity_always: None,
-            missing: None,
-        },
+    let mut new = NewColumn::plain(Column {
+        id: ColumnId(id),
+        name: name.clone(),
+        ty: ty.clone(),
+        not_null: serial.is_some(),
         default: None,
-        serial: None,
-        constraints: Vec::new(),
-    };
+        generated: None,
+        identity_always: None,
+        missing: None,
+    });
     for option in &def.options {
         let given = option.name.as_ref().map(fold);
         match &option.option {
@@ -96,61 +114,111 @@ pub(super) fn column(def: &ColumnDef, id: u32) -> PgResult<NewColumn> {
             ColumnOption::PrimaryKey(_) => {
                 new.column.not_null = true;
                 let kind = NewKind::PrimaryKey(vec![name.clone()]);
-                new.constraints.push(NewConstraint { name: given, kind });
+                new.constraints.push(NewConstraint::new(given, kind));
             }
             ColumnOption::Unique(_) => {
                 let kind = NewKind::Unique(vec![name.clone()]);
-                new.constraints.push(NewConstraint { name: given, kind });
+                new.constraints.push(NewConstraint::new(given, kind));
             }
             ColumnOption::Check(check) => {
                 let kind = NewKind::Check((*check.expr).clone(), Some(name.clone()));
-                new.constraints.push(NewConstraint { name: given, kind });
+                new.constraints.push(NewConstraint::new(given, kind));
             }
-            ColumnOption::ForeignKey(_) => {
-                return Err(PgError::unsupported("a foreign key"));
+            ColumnOption::ForeignKey(key) => {
+                let mut key = key.clone();
+                key.columns = vec![def.name.clone()];
+                let kind = NewKind::ForeignKey(Box::new(key));
+                new.constraints.push(NewConstraint::new(given, kind));
             }
-            ColumnOption::Generated { generation_expr: Some(_), .. } => {
-                return Err(PgError::unsupported("a generated column"));
+            ColumnOption::Generated {
+                generation_expr: Some(expr),
+                generation_expr_mode: mode,
+                ..
+            } => {
+                if !matches!(mode, Some(GeneratedExpressionMode::Stored)) {
+                    return Err(PgError::unsupported("a generated column that is not STORED"));
+                }
+                new.generated = Some(expr.clone());
             }
             ColumnOption::Generated { generated_as, sequence_options, .. } => {
                 if !matches!(ty, SqlType::Int2 | SqlType::Int4 | SqlType::Int8) {
                     let message = "identity column type must be smallint, integer, or bigint";
                     return Err(PgError::new("22023", message));
                 }
-                serial = Some(Serial {
-                    ty: ty.clone(),
-                    identity: Some(matches!(generated_as, GeneratedAs::Always)),
-                    options: sequence_options.clone().unwrap_or_default(),
-                });
+                if serial.as_ref().is_some_and(|s| s.identity.is_some()) {
+                    let message = format!("multiple identity specifications for column \"{name}\"");
+                    return Err(PgError::new("42601", message));
+                }
+                serial = Some(identity(&ty, generated_as, sequence_options.as_deref())?);
                 new.column.not_null = true;
             }
             ColumnOption::Collation(_) => return Err(PgError::unsupported("COLLATE")),
             other => return Err(PgError::unsupported(format!("the column option {other}"))),
         }
     }
+    let has_default = new.default.is_some() || serial.is_some();
+    if new.generated.is_some() && has_default {
+        let what = if new.default.is_some() { "default" } else { "identity" };
+        let message = format!(
+            "both {what} and generation expression specified for column \"{name}\" of table \"{table}\""
+        );
+        return Err(PgError::new("42601", message));
+    }
     new.column.identity_always = serial.as_ref().and_then(|s| s.identity);
     new.serial = serial;
     Ok(new)
 }
 
+/// The sequence of an identity column.
+pub(super) fn identity(
+    ty: &SqlType,
+    generated_as: &GeneratedAs,
+    options: Option<&[SequenceOptions]>,
+) -> PgResult<Serial> {
+    let options = options.unwrap_or_default().to_vec();
+    // The parser puts SEQUENCE NAME where CACHE has its number.
+    let name = options.iter().find_map(|o| match o {
+        SequenceOptions::Cache(Expr::Value(v)) => match &v.value {
+            Value::SingleQuotedString(name) => Some(name.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    let name = match name {
+        None => None,
+        Some(name) => {
+            let name = crate::session::names::parse(&name)?;
+            crate::session::names::parts(&name)?.pop()
+        }
+    };
+    let identity = Some(matches!(generated_as, GeneratedAs::Always));
+    Ok(Serial { ty: ty.clone(), identity, options, name })
+}
+
 /// A table constraint.
 pub(super) fn table_constraint(constraint: &TableConstraint) -> PgResult<NewConstraint> {
-    Ok(match constraint {
-        TableConstraint::PrimaryKey(key) => NewConstraint {
-            name: key.name.as_ref().map(fold),
-            kind: NewKind::PrimaryKey(index_columns(&key.columns)?),
-        },
-        TableConstraint::Unique(key) => NewConstraint {
-            name: key.name.as_ref().map(fold),
-            kind: NewKind::Unique(index_columns(&key.columns)?),
-        },
-        TableConstraint::Check(check) => NewConstraint {
-            name: check.name.as_ref().map(fold),
-            kind: NewKind::Check((*check.expr).clone(), None),
-        },
-        TableConstraint::ForeignKey(_) => return Err(PgError::unsupported("a foreign key")),
+    let (name, kind) = match constraint {
+        TableConstraint::PrimaryKey(key) => {
+            refuse_deferrable(key.characteristics.as_ref())?;
+            (&key.name, NewKind::PrimaryKey(index_columns(&key.columns)?))
+        }
+        TableConstraint::Unique(key) => {
+            refuse_deferrable(key.characteristics.as_ref())?;
+            (&key.name, NewKind::Unique(index_columns(&key.columns)?))
+        }
+        TableConstraint::Check(check) => (&check.name, NewKind::Check((*check.expr).clone(), None)),
+        TableConstraint::ForeignKey(key) => (&key.name, NewKind::ForeignKey(Box::new(key.clone()))),
         other => return Err(PgError::unsupported(format!("the constraint {other}"))),
-    })
+    };
+    Ok(NewConstraint::new(name.as_ref().map(fold), kind))
+}
+
+/// Keys are checked row by row.
+fn refuse_deferrable(given: Option<&ConstraintCharacteristics>) -> PgResult<()> {
+    let waits = given.is_some_and(|c| {
+        c.deferrable == Some(true) || matches!(c.initially, Some(DeferrableInitial::Deferred))
+    });
+    if waits { Err(PgError::unsupported("a deferrable unique key")) } else { Ok(()) }
 }
 
 /// The names of indexed columns; expressions are refused.
@@ -188,6 +256,10 @@ pub(super) fn default_name(table: &str, kind: &NewKind) -> String {
     match kind {
         NewKind::PrimaryKey(_) => format!("{table}_pkey"),
         NewKind::Unique(columns) => format!("{table}_{}_key", columns.join("_")),
+        NewKind::ForeignKey(key) => {
+            let columns: Vec<String> = key.columns.iter().map(fold).collect();
+            format!("{table}_{}_fkey", columns.join("_"))
+        }
         NewKind::Check(_, Some(column)) => format!("{table}_{column}_check"),
         NewKind::Check(expr, None) => match first_column(expr) {
             Some(column) => format!("{table}_{column}_check"),
@@ -217,5 +289,6 @@ pub(super) fn resolve_kind(kind: &NewKind, columns: &[Column]) -> PgResult<Const
         NewKind::PrimaryKey(names) => ConstraintKind::PrimaryKey(column_ids(columns, names)?),
         NewKind::Unique(names) => ConstraintKind::Unique(column_ids(columns, names)?),
         NewKind::Check(expr, _) => ConstraintKind::Check(expr.to_string()),
+        NewKind::ForeignKey(_) => return Err(PgError::internal("a foreign key without its table")),
     })
 }

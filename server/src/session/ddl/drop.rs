@@ -1,7 +1,9 @@
 //! DROP and TRUNCATE. The history of what is dropped stays readable.
 
 use chronos_catalog::{Oid, Relation};
-use datafusion::sql::sqlparser::ast::{CascadeOption, ObjectName, ObjectType, Statement, Truncate};
+use datafusion::sql::sqlparser::ast::{
+    CascadeOption, ObjectName, ObjectType, Statement, Truncate, TruncateIdentityOption,
+};
 
 use super::NameScope;
 use super::relations::view_reads;
@@ -20,7 +22,7 @@ fn kind_name(object_type: &ObjectType) -> Option<&'static str> {
     })
 }
 
-fn is_kind(relation: &Relation, kind: &str) -> bool {
+pub(super) fn is_kind(relation: &Relation, kind: &str) -> bool {
     matches!(
         (relation, kind),
         (Relation::Table(_), "table")
@@ -113,7 +115,12 @@ impl Session {
     }
 
     /// Drops an object and what belongs to it; with `cascade` also what depends on it.
-    async fn drop_one(&mut self, oid: Oid, together: &[Oid], cascade: bool) -> PgResult<()> {
+    pub(in crate::session) async fn drop_one(
+        &mut self,
+        oid: Oid,
+        together: &[Oid],
+        cascade: bool,
+    ) -> PgResult<()> {
         let scope = self.scope()?;
         let Some(object) = scope.objects.get(oid, scope.at).cloned() else { return Ok(()) };
         let kind = relation_kind(&object.relation);
@@ -138,6 +145,9 @@ impl Session {
                 .detail(detail.join("\n"))
                 .hint("Use DROP ... CASCADE to drop the dependent objects too."));
         }
+        if matches!(object.relation, Relation::Table(_)) {
+            self.drop_references(oid, &object.name, together, cascade).await?;
+        }
         for dependent in others {
             if let Some(o) = scope.objects.get(dependent, scope.at) {
                 let kind = relation_kind(&o.relation);
@@ -156,17 +166,37 @@ impl Session {
     }
 
     pub(super) async fn truncate(&mut self, truncate: &Truncate) -> PgResult<String> {
-        if matches!(
-            truncate.identity,
-            Some(datafusion::sql::sqlparser::ast::TruncateIdentityOption::Restart)
-        ) {
-            return Err(PgError::unsupported("TRUNCATE … RESTART IDENTITY"));
-        }
-        let _: &Option<CascadeOption> = &truncate.cascade;
+        let cascade = matches!(truncate.cascade, Some(CascadeOption::Cascade));
+        let mut targets = Vec::with_capacity(truncate.table_names.len());
         for table in &truncate.table_names {
-            let target = self.write_target(&table.name)?;
-            self.delete_all(&target).await?;
+            targets.push(self.write_target(&table.name)?);
         }
+        loop {
+            let others = self.referring_tables(&targets)?;
+            let Some((child, parent)) = others.first() else { break };
+            if !cascade {
+                let message = "cannot truncate a table referenced in a foreign key constraint";
+                return Err(PgError::new("0A000", message)
+                    .detail(format!("Table \"{}\" references \"{parent}\".", child.name))
+                    .hint(format!(
+                        "Truncate table \"{}\" at the same time, or use TRUNCATE ... CASCADE.",
+                        child.name
+                    )));
+            }
+            for (child, _) in others {
+                let text = format!("truncate cascades to table \"{}\"", child.name);
+                self.notice(PgError::notice(text));
+                targets.push(child);
+            }
+        }
+        for target in &targets {
+            self.delete_all(target).await?;
+        }
+        if matches!(truncate.identity, Some(TruncateIdentityOption::Restart)) {
+            self.restart_identity(&targets).await?;
+        }
+        // All tables that refer to these are empty too.
+        self.touched.clear();
         Ok("TRUNCATE TABLE".to_owned())
     }
 }

@@ -53,7 +53,7 @@ impl Session {
             self.refuse_duplicates(&target, &name, &names).await?;
             let mut def = TableDef::clone(&target.def);
             def.schema_version += 1;
-            def.constraints.push(Constraint { oid, name, kind: ConstraintKind::Unique(ids) });
+            def.constraints.push(Constraint::new(oid, name, ConstraintKind::Unique(ids)));
             let mut object = (*table).clone();
             object.relation = Relation::Table(Arc::new(def));
             self.change(target.oid, Some(object)).await?;

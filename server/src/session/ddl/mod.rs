@@ -1,10 +1,14 @@
 //! Definitions: CREATE, ALTER, DROP, COMMENT. Each is part of its transaction, and history keeps
 //! what it replaces.
 
+mod add_column;
 mod alter;
 mod columns;
 mod drop;
+mod drop_column;
+mod identity;
 mod index;
+mod like;
 mod relations;
 mod rename;
 mod roles;
@@ -14,6 +18,8 @@ mod table;
 use std::sync::Arc;
 
 use chronos_catalog::{NameKind, Object, Objects, Oid, ReadTs, Relation};
+use chronos_sql_ext::Extension;
+use datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use datafusion::sql::sqlparser::ast::{self, Statement};
 
 use super::names::{Lookup, RelationName, relation};
@@ -71,7 +77,26 @@ impl Session {
             // PostgreSQL's own background work has nothing to do here.
             Statement::Analyze(_) => Ok("ANALYZE".to_owned()),
             Statement::Vacuum(_) => Ok("VACUUM".to_owned()),
+            Statement::CreateDomain(_) => Err(PgError::unsupported("CREATE DOMAIN")
+                .hint("Use the base type, with a CHECK constraint in each table.")),
+            Statement::CreateType { .. } => Err(PgError::unsupported("CREATE TYPE")
+                .hint("For an enum, use text with a CHECK constraint.")),
             other => Err(PgError::unsupported(verb(other))),
+        }
+    }
+
+    /// Definitions in forms that the parser lacks.
+    pub(super) async fn define_extension(&mut self, extension: &Extension) -> PgResult<String> {
+        match extension {
+            Extension::AlterSequence(alter) => self.alter_sequence(alter).await,
+            Extension::AlterColumn { table, if_exists, column, change } => {
+                self.alter_identity(table, *if_exists, column, change).await
+            }
+            Extension::AlterStorage { table, if_exists } => self.alter_storage(table, *if_exists),
+            Extension::CommentOnConstraint { table, constraint, text } => {
+                self.comment_on_constraint(table, constraint, text.as_deref()).await
+            }
+            _ => Err(PgError::internal("not a definition")),
         }
     }
 
@@ -131,8 +156,26 @@ impl Session {
     }
 }
 
+/// `SELECT … INTO t` as the CREATE TABLE AS that it is.
+pub(super) fn select_into(query: &ast::Query) -> Option<Statement> {
+    let mut query = query.clone();
+    let mut body = query.body.as_mut();
+    // The first SELECT of a set operation has the clause.
+    while let ast::SetExpr::SetOperation { left, .. } = body {
+        body = left.as_mut();
+    }
+    let ast::SetExpr::Select(select) = body else { return None };
+    let into = select.into.take()?;
+    let name = into.name;
+    let create = CreateTableBuilder::new(name)
+        .temporary(into.temporary)
+        .query(Some(Box::new(query)))
+        .build();
+    Some(Statement::CreateTable(create))
+}
+
 /// Objects at an instant with the search path.
-pub(super) struct NameScope {
+pub(in crate::session) struct NameScope {
     pub objects: Arc<Objects>,
     pub at: ReadTs,
     pub path: Vec<String>,
@@ -145,7 +188,12 @@ impl NameScope {
 }
 
 /// A new object.
-pub(super) fn object(name: &str, namespace: Option<Oid>, owner: Oid, relation: Relation) -> Object {
+pub(in crate::session) fn object(
+    name: &str,
+    namespace: Option<Oid>,
+    owner: Oid,
+    relation: Relation,
+) -> Object {
     Object {
         name: name.to_owned(),
         namespace,

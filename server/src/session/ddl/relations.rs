@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use chronos_catalog::{NameKind, Object, Oid, Relation};
+use chronos_catalog::{INDEX_COMMENT, NameKind, Object, Oid, Relation};
 use chronos_sql_ext::StatementKind;
 use datafusion::sql::sqlparser::ast::{
     CommentObject, CreateTableOptions, CreateView, Ident, ObjectName, ObjectNamePart, Query,
@@ -50,15 +50,11 @@ impl Session {
         if create.materialized {
             return Err(PgError::unsupported("CREATE MATERIALIZED VIEW"));
         }
-        if create.temporary {
-            return Err(PgError::unsupported("CREATE TEMPORARY VIEW"));
-        }
         if !matches!(create.options, CreateTableOptions::None) {
             return Err(PgError::unsupported("a view's options"));
         }
         let name = self.relation_name(&create.name)?;
-        let scope = self.scope()?;
-        let (namespace, _) = scope.lookup().creation_schema(&name)?;
+        let (scope, namespace) = self.creation_namespace(&name, create.temporary).await?;
         let existing = scope
             .objects
             .lookup(NameKind::Relation, Some(namespace), &name.name, scope.at)
@@ -146,26 +142,94 @@ impl Session {
             | CommentObject::Index => {
                 let name = self.relation_name(object_name)?;
                 let lookup = scope.lookup();
-                let (oid, _) = lookup.relation(&name).ok_or_else(|| no_relation(&name))?;
+                let key = match (object_type, lookup.relation(&name)) {
+                    (CommentObject::Index, None) => key_index(&scope, &name),
+                    _ => None,
+                };
+                if let Some((table, constraint)) = key {
+                    return self
+                        .comment_with(table, constraint.0 | INDEX_COMMENT, comment.as_deref())
+                        .await;
+                }
+                let (oid, found) = lookup.relation(&name).ok_or_else(|| no_relation(&name))?;
+                let kind = match object_type {
+                    CommentObject::Table => "table",
+                    CommentObject::View => "view",
+                    CommentObject::Sequence => "sequence",
+                    _ => "index",
+                };
+                if !super::drop::is_kind(&found.relation, kind) {
+                    let article = if kind == "index" { "an" } else { "a" };
+                    let message = format!("\"{}\" is not {article} {kind}", name.name);
+                    return Err(PgError::new("42809", message));
+                }
                 (oid, 0)
+            }
+            CommentObject::Role | CommentObject::User => {
+                let name = single(object_name)?;
+                (self.role_named(&scope, &name)?, 0)
             }
             other => return Err(PgError::unsupported(format!("COMMENT ON {other}"))),
         };
+        self.comment_with(oid, key, comment.as_deref()).await
+    }
+
+    async fn comment_with(&mut self, oid: Oid, key: u32, text: Option<&str>) -> PgResult<String> {
+        let scope = self.scope()?;
         let mut object: Object = scope
             .objects
             .get(oid, scope.at)
             .map(|o| (**o).clone())
             .ok_or_else(|| PgError::internal("the commented object is gone"))?;
-        match comment {
-            Some(text) if !text.is_empty() => {
-                object.comments.insert(key, text.clone());
-            }
-            _ => {
-                object.comments.remove(&key);
-            }
-        }
+        set_comment(&mut object, key, text);
         self.change(oid, Some(object)).await?;
         Ok("COMMENT".to_owned())
+    }
+
+    /// COMMENT ON CONSTRAINT; kept with the table, under the constraint's identifier.
+    pub(super) async fn comment_on_constraint(
+        &mut self,
+        table: &ObjectName,
+        constraint: &Ident,
+        text: Option<&str>,
+    ) -> PgResult<String> {
+        let target = self.write_target(table)?;
+        let name = fold(constraint);
+        let Some(found) = target.def.constraints.iter().find(|c| c.name == name) else {
+            let message =
+                format!("constraint \"{name}\" for table \"{}\" does not exist", target.name);
+            return Err(PgError::new("42704", message));
+        };
+        self.comment_with(target.oid, found.oid.0, text).await
+    }
+}
+
+/// The table and the constraint whose index has that name.
+fn key_index(scope: &NameScope, name: &RelationName) -> Option<(Oid, Oid)> {
+    let schemas = match &name.schema {
+        Some(schema) => std::slice::from_ref(schema),
+        None => scope.path.as_slice(),
+    };
+    schemas.iter().find_map(|schema| {
+        let namespace = scope.lookup().schema(schema)?;
+        scope.objects.iter(scope.at).find_map(|(oid, o)| match &o.relation {
+            Relation::Table(def) if o.namespace == Some(namespace) => {
+                let (key, ..) = def.unique_keys().find(|(_, n, _)| *n == name.name)?;
+                Some((oid, key))
+            }
+            _ => None,
+        })
+    })
+}
+
+fn set_comment(object: &mut Object, key: u32, text: Option<&str>) {
+    match text {
+        Some(text) if !text.is_empty() => {
+            object.comments.insert(key, text.to_owned());
+        }
+        _ => {
+            object.comments.remove(&key);
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use datafusion::sql::sqlparser::ast::{Expr, SequenceOptions, Statement, UnaryOpe
 
 use super::object;
 use crate::error::{PgError, PgResult};
-use crate::session::names::fold;
 use crate::session::session::Session;
 
 fn integer(expr: &Expr) -> PgResult<i64> {
@@ -21,6 +20,20 @@ fn integer(expr: &Expr) -> PgResult<i64> {
     }
 }
 
+/// A number as the parser gives it.
+pub(super) fn number(n: i64) -> Expr {
+    Expr::value(Value::Number(n.to_string(), false))
+}
+
+/// The least and greatest value of a type.
+pub(super) fn bounds(ty: &SqlType) -> (i64, i64) {
+    match ty {
+        SqlType::Int2 => (i64::from(i16::MIN), i64::from(i16::MAX)),
+        SqlType::Int4 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+        _ => (i64::MIN, i64::MAX),
+    }
+}
+
 /// A sequence's definition from its options.
 ///
 /// # Errors
@@ -30,15 +43,11 @@ pub(super) fn relation(
     ty: SqlType,
     owned_by: Option<(Oid, ColumnId)>,
 ) -> PgResult<Relation> {
-    let (least, greatest) = match ty {
-        SqlType::Int2 => (i64::from(i16::MIN), i64::from(i16::MAX)),
-        SqlType::Int4 => (i64::from(i32::MIN), i64::from(i32::MAX)),
-        SqlType::Int8 => (i64::MIN, i64::MAX),
-        _ => {
-            let message = "sequence type must be smallint, integer, or bigint";
-            return Err(PgError::new("22023", message));
-        }
-    };
+    if !matches!(ty, SqlType::Int2 | SqlType::Int4 | SqlType::Int8) {
+        let message = "sequence type must be smallint, integer, or bigint";
+        return Err(PgError::new("22023", message));
+    }
+    let (least, greatest) = bounds(&ty);
     let (mut increment, mut cycle) = (1, false);
     let (mut min, mut max, mut start) = (None, None, None);
     for option in options {
@@ -83,12 +92,8 @@ impl Session {
         else {
             return Err(PgError::internal("not CREATE SEQUENCE"));
         };
-        if *temporary {
-            return Err(PgError::unsupported("CREATE TEMPORARY SEQUENCE"));
-        }
         let name = self.relation_name(name)?;
-        let scope = self.scope()?;
-        let (namespace, _) = scope.lookup().creation_schema(&name)?;
+        let (scope, namespace) = self.creation_namespace(&name, *temporary).await?;
         if !self.name_is_free(&scope, namespace, &name.name, *if_not_exists)? {
             return Ok("CREATE SEQUENCE".to_owned());
         }
@@ -99,13 +104,7 @@ impl Session {
         let owned_by = match owned_by {
             None => None,
             Some(owner) if owner.to_string().eq_ignore_ascii_case("none") => None,
-            Some(owner) => {
-                let mut owner = owner.clone();
-                let column = owner.0.pop().and_then(|p| p.as_ident().map(fold)).unwrap_or_default();
-                let target = self.write_target(&owner)?;
-                let place = target.column(&column)?;
-                Some((target.oid, target.def.columns[place].id))
-            }
+            Some(owner) => Some(self.owning_column(owner)?),
         };
         let relation = relation(sequence_options, ty, owned_by)?;
         let oid = self.allocate_oid().await?;

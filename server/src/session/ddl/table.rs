@@ -15,8 +15,9 @@ use super::columns::{NewColumn, NewConstraint, NewKind};
 use super::{NameScope, columns, object};
 use crate::error::{PgError, PgResult};
 use crate::session::build;
-use crate::session::names::{fold, quote};
+use crate::session::names::fold;
 use crate::session::session::Session;
+use crate::session::temporary::on_commit;
 
 /// Storage parameters of PostgreSQL that change no answer.
 const IGNORED_OPTIONS: [&str; 4] =
@@ -26,21 +27,29 @@ impl Session {
     pub(super) async fn create_table(&mut self, create: &CreateTable) -> PgResult<String> {
         refuse(create)?;
         let name = self.relation_name(&create.name)?;
-        let scope = self.scope()?;
-        let (namespace, schema) = scope.lookup().creation_schema(&name)?;
+        let (scope, namespace) = self.creation_namespace(&name, create.temporary).await?;
         if !self.name_is_free(&scope, namespace, &name.name, create.if_not_exists)? {
             return Ok("CREATE TABLE".to_owned());
         }
         let table = self.allocate_oid().await?;
         let mut news: Vec<NewColumn> = Vec::with_capacity(create.columns.len());
-        for (i, def) in create.columns.iter().enumerate() {
-            let id = u32::try_from(i + 1).map_err(|_| too_many_columns())?;
-            let new = columns::column(def, id)?;
-            if news.iter().any(|n| n.column.name == new.column.name) {
-                let message = format!("column \"{}\" specified more than once", new.column.name);
+        let mut likes = Vec::new();
+        for def in &create.columns {
+            match self.like(def)? {
+                Some(mut like) => {
+                    news.append(&mut like.columns);
+                    likes.push(like);
+                }
+                None => news.push(columns::column(def, 0, &name.name)?),
+            }
+        }
+        for i in 0..news.len() {
+            let column = news[i].column.name.clone();
+            if news[..i].iter().any(|n| n.column.name == column) {
+                let message = format!("column \"{column}\" specified more than once");
                 return Err(PgError::new("42701", message));
             }
-            news.push(new);
+            news[i].column.id = ColumnId(u32::try_from(i + 1).map_err(|_| too_many_columns())?);
         }
         if news.len() > 1600 {
             return Err(too_many_columns());
@@ -48,6 +57,9 @@ impl Session {
         let mut constraints: Vec<NewConstraint> = Vec::new();
         for new in &mut news {
             constraints.append(&mut new.constraints);
+        }
+        for like in &mut likes {
+            constraints.append(&mut like.constraints);
         }
         for constraint in &create.constraints {
             constraints.push(columns::table_constraint(constraint)?);
@@ -64,28 +76,49 @@ impl Session {
                 self.check_default(&def.columns[i], default).await?;
                 def.columns[i].default = Some(default.to_string());
             }
+            if let Some(expr) = &new.generated {
+                def.columns[i].generated = Some(expr.to_string());
+            }
         }
+        for (i, new) in news.iter().enumerate() {
+            if let Some(expr) = &new.generated {
+                self.check_generated(&name.name, &def, &def.columns[i], expr).await?;
+            }
+        }
+        // Foreign keys last: one may refer to the table's own keys.
+        constraints.sort_by_key(|c| matches!(c.kind, NewKind::ForeignKey(_)));
+        let own = (table, name.name.as_str());
         for constraint in constraints {
-            self.add_constraint(&scope, namespace, &name.name, &mut def, constraint).await?;
+            self.add_constraint(&scope, namespace, own, &mut def, constraint).await?;
         }
         // The sequences of serial columns stand beside the table.
         for (i, new) in news.iter().enumerate() {
             let Some(serial) = &new.serial else { continue };
-            let column = &def.columns[i];
-            let sequence =
-                free_name(&scope, namespace, &format!("{}_{}_seq", name.name, column.name));
-            let oid = self.allocate_oid().await?;
-            let owned_by = Some((table, column.id));
-            let relation = super::sequence::relation(&serial.options, serial.ty.clone(), owned_by)?;
-            let owner = self.owner(&scope);
-            self.change(oid, Some(object(&sequence, Some(namespace), owner, relation))).await?;
-            let full = format!("{}.{}", quote(&schema), quote(&sequence));
-            def.columns[i].default =
-                Some(format!("nextval('{}'::regclass)", full.replace('\'', "''")));
+            let column = def.columns[i].clone();
+            def.columns[i].default = Some(self.serve(own, namespace, &column, serial).await?);
         }
         let owner = self.owner(&scope);
-        let relation = Relation::Table(Arc::new(def));
-        self.change(table, Some(object(&name.name, Some(namespace), owner, relation))).await?;
+        let mut made = object(&name.name, Some(namespace), owner, Relation::Schema);
+        for (column, text) in likes.iter().flat_map(|l| &l.comments) {
+            if let Some(column) = def.column_named(column) {
+                made.comments.insert(column.id.0, text.clone());
+            }
+        }
+        let ids = |names: &[String]| columns::column_ids(&def.columns, names);
+        let mut indexes = Vec::new();
+        for (names, unique, method) in likes.into_iter().flat_map(|l| l.indexes) {
+            indexes.push((ids(&names)?, names, unique, method));
+        }
+        made.relation = Relation::Table(Arc::new(def));
+        self.change(table, Some(made)).await?;
+        for (columns, names, unique, method) in indexes {
+            let scope = self.scope()?;
+            let base = format!("{}_{}_idx", name.name, names.join("_"));
+            let index = free_name(&scope, namespace, &base);
+            let oid = self.allocate_oid().await?;
+            let relation = Relation::Index { table, columns, unique, method };
+            self.change(oid, Some(object(&index, Some(namespace), owner, relation))).await?;
+        }
         Ok("CREATE TABLE".to_owned())
     }
 
@@ -96,8 +129,7 @@ impl Session {
             return Err(PgError::internal("CREATE TABLE AS without a query"));
         };
         let name = self.relation_name(&create.name)?;
-        let scope = self.scope()?;
-        let (namespace, _) = scope.lookup().creation_schema(&name)?;
+        let (scope, namespace) = self.creation_namespace(&name, create.temporary).await?;
         if !self.name_is_free(&scope, namespace, &name.name, create.if_not_exists)? {
             return Ok("CREATE TABLE AS".to_owned());
         }
@@ -135,6 +167,7 @@ impl Session {
         let owner = self.owner(&scope);
         let relation = Relation::Table(Arc::clone(&def));
         let fields = Arc::clone(&planned.fields);
+        let empty = no_data(create);
         let mut stream = self.stream(planned).await?;
         self.change(oid, Some(object(&name.name, Some(namespace), owner, relation))).await?;
         let target = crate::session::write::WriteTarget {
@@ -143,6 +176,9 @@ impl Session {
             name: name.name.clone(),
             def: Arc::clone(&def),
         };
+        if empty {
+            return Ok("CREATE TABLE AS".to_owned());
+        }
         let schema = Arc::new(Schema::new(def.arrow_fields()));
         let mut count = 0;
         while let Some(batch) = stream.next().await {
@@ -185,11 +221,18 @@ impl Session {
         &mut self,
         scope: &NameScope,
         namespace: Oid,
-        table: &str,
+        (own, table): (Oid, &str),
         def: &mut TableDef,
         constraint: NewConstraint,
     ) -> PgResult<()> {
-        let kind = columns::resolve_kind(&constraint.kind, &def.columns)?;
+        let kind = match &constraint.kind {
+            NewKind::ForeignKey(key) => {
+                let default = || columns::default_name(table, &constraint.kind);
+                let name = constraint.name.clone().unwrap_or_else(default);
+                self.resolve_foreign_key(key, (own, table), def, &name)?
+            }
+            other => columns::resolve_kind(other, &def.columns)?,
+        };
         match &constraint.kind {
             NewKind::PrimaryKey(_) if def.primary_key().is_some() => {
                 let message =
@@ -202,17 +245,23 @@ impl Session {
                 }
             }
             NewKind::Unique(_) => {}
+            NewKind::ForeignKey(_) => self.touch_parent(&kind, own).await?,
             NewKind::Check(expr, _) => self.check_expression(table, def, expr).await?,
         }
         let taken = |name: &str, def: &TableDef| {
             def.constraints.iter().any(|c| c.name == name)
-                || (!matches!(constraint.kind, NewKind::Check(..))
+                || (!matches!(constraint.kind, NewKind::Check(..) | NewKind::ForeignKey(_))
                     && scope
                         .objects
                         .lookup(NameKind::Relation, Some(namespace), name, scope.at)
                         .is_some())
         };
         let name = match &constraint.name {
+            Some(name) if def.constraints.iter().any(|c| c.name == *name) => {
+                let message =
+                    format!("constraint \"{name}\" for relation \"{table}\" already exists");
+                return Err(PgError::new("42710", message));
+            }
             Some(name) if taken(name, def) => {
                 let message = format!("relation \"{name}\" already exists");
                 return Err(PgError::new("42P07", message));
@@ -230,7 +279,7 @@ impl Session {
             }
         };
         let oid = self.allocate_oid().await?;
-        def.constraints.push(Constraint { oid, name, kind });
+        def.constraints.push(Constraint { oid, name, kind, not_valid: constraint.not_valid });
         Ok(())
     }
 
@@ -252,17 +301,21 @@ impl Session {
         create: &CreateTable,
         news: &[NewColumn],
     ) -> PgResult<BTreeMap<String, String>> {
+        let mut result = BTreeMap::new();
+        result.extend(on_commit(create.on_commit.as_ref(), create.temporary)?);
         let options = match &create.table_options {
-            CreateTableOptions::None => return Ok(BTreeMap::new()),
+            CreateTableOptions::None => return Ok(result),
             CreateTableOptions::With(options) => options,
             other => return Err(PgError::unsupported(format!("the table option {other}"))),
         };
-        let mut result = BTreeMap::new();
         for option in options {
             let SqlOption::KeyValue { key, value } = option else {
                 return Err(PgError::new("22023", format!("unrecognized parameter \"{option}\"")));
             };
             let key = fold(key);
+            if key == chronos_sql_ext::NO_DATA {
+                continue;
+            }
             let text = match value {
                 Expr::Value(v) => match &v.value {
                     Value::SingleQuotedString(s) => s.clone(),
@@ -304,16 +357,24 @@ fn too_many_columns() -> PgError {
     PgError::new("54011", "tables can have at most 1600 columns")
 }
 
+/// Whether WITH NO DATA was said.
+fn no_data(create: &CreateTable) -> bool {
+    match &create.table_options {
+        CreateTableOptions::With(options) => options.iter().any(|option| {
+            matches!(option, SqlOption::KeyValue { key, .. } if key.value == chronos_sql_ext::NO_DATA)
+        }),
+        _ => false,
+    }
+}
+
 /// What CREATE TABLE cannot do yet is refused.
 fn refuse(create: &CreateTable) -> PgResult<()> {
     let refused = [
-        (create.temporary, "CREATE TEMPORARY TABLE"),
         (create.or_replace, "CREATE OR REPLACE TABLE"),
         (create.external, "CREATE EXTERNAL TABLE"),
         (create.partition_by.is_some(), "PARTITION BY"),
         (create.partition_of.is_some(), "PARTITION OF"),
         (create.inherits.is_some(), "INHERITS"),
-        (create.like.is_some(), "CREATE TABLE LIKE"),
         (create.clone.is_some(), "CLONE"),
     ];
     match refused.iter().find(|(given, _)| *given) {

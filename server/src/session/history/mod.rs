@@ -39,7 +39,11 @@ impl Session {
         let mut attempt = 0;
         loop {
             self.open_transaction().await?;
-            let result = self.run_history_once(extension).await;
+            self.touched.clear();
+            let result = match self.run_history_once(extension).await {
+                Ok(response) => self.finish_foreign_keys().await.map(|()| response),
+                Err(error) => Err(error),
+            };
             if self.block != Block::None {
                 return result;
             }
@@ -70,6 +74,9 @@ impl Session {
             Extension::Restore(_) => "RESTORE TABLE",
             Extension::UndropTable { .. } => "UNDROP TABLE",
             Extension::AlterRelation { .. } => "ALTER",
+            Extension::AlterSequence(_) => "ALTER SEQUENCE",
+            Extension::AlterColumn { .. } | Extension::AlterStorage { .. } => "ALTER TABLE",
+            Extension::CommentOnConstraint { .. } => "COMMENT",
             _ => "REVERT TRANSACTION",
         };
         self.check_write_allowed(what)?;
@@ -83,7 +90,7 @@ impl Session {
                 let tag = self.alter_relation(*kind, *if_exists, name, change).await?;
                 Ok(Response::Complete(tag))
             }
-            _ => Err(PgError::internal("not a statement about history")),
+            other => self.define_extension(other).await.map(Response::Complete),
         }
     }
 }

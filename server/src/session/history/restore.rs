@@ -320,7 +320,7 @@ impl Session {
     async fn carry_out(&mut self, target: &WriteTarget, work: Work) -> PgResult<()> {
         let rows = concat_batches(&nullable(target), &work.rows)?;
         self.check(target, &rows).await?;
-        self.end_rows(target, &work.ends).await?;
+        self.end_rows(target, &work.ends, None).await?;
         if rows.num_rows() > 0 {
             let versions = Int64Array::from(work.versions);
             self.insert_versions(target, rows, versions).await?;
@@ -385,7 +385,8 @@ impl Session {
         Ok((tables, definitions))
     }
 
-    fn target_of(&self, table: Oid) -> PgResult<WriteTarget> {
+    /// A table by its identifier.
+    pub(in crate::session) fn target_of(&self, table: Oid) -> PgResult<WriteTarget> {
         let scope = self.scope()?;
         let object = scope.objects.get(table, scope.at);
         let found = object.and_then(|o| match &o.relation {

@@ -273,3 +273,186 @@ async fn locked_rows_are_waited_for_refused_or_skipped() {
     assert_eq!(code(&mut b, nested).await, "0A000");
     assert_eq!(code(&mut b, "SELECT count(*) FROM jobs GROUP BY v FOR UPDATE").await, "0A000");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_key_needs_its_row() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(
+        &mut s,
+        "CREATE TABLE p (id int PRIMARY KEY, n int);
+         CREATE TABLE c (id int PRIMARY KEY, p_id bigint REFERENCES p, up int REFERENCES c (id))",
+    )
+    .await
+    .unwrap();
+    let error = run(&mut s, "INSERT INTO c VALUES (1, 5)").await.unwrap_err();
+    assert_eq!(error.code, "23503");
+    let message = "insert or update on table \"c\" violates foreign key constraint \"c_p_id_fkey\"";
+    assert_eq!(error.message, message);
+    assert_eq!(error.detail.unwrap(), "Key (p_id)=(5) is not present in table \"p\".");
+    run(&mut s, "INSERT INTO p VALUES (5), (6)").await.unwrap();
+    // At the end of the statement, so that rows may refer to each other.
+    run(&mut s, "INSERT INTO c VALUES (1, 5, 2), (2, NULL, 1)").await.unwrap();
+    let error = run(&mut s, "DELETE FROM p WHERE id = 5").await.unwrap_err();
+    assert_eq!(error.code, "23503");
+    assert_eq!(error.detail.unwrap(), "Key (id)=(5) is still referenced from table \"c\".");
+    assert_eq!(code(&mut s, "UPDATE p SET id = 7 WHERE id = 5").await, "23503");
+    run(&mut s, "UPDATE p SET n = 1; DELETE FROM p WHERE id = 6").await.unwrap();
+    assert_eq!(code(&mut s, "UPDATE c SET p_id = 6 WHERE id = 1").await, "23503");
+    assert_eq!(code(&mut s, "TRUNCATE p").await, "0A000");
+    assert_eq!(code(&mut s, "DROP TABLE p").await, "2BP01");
+    assert_eq!(code(&mut s, "ALTER TABLE p DROP CONSTRAINT p_pkey").await, "2BP01");
+    run(&mut s, "BEGIN; TRUNCATE p CASCADE").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT count(*) FROM c").await.unwrap(), ["0"]);
+    run(&mut s, "ROLLBACK; DROP TABLE p CASCADE").await.unwrap();
+    run(&mut s, "UPDATE c SET p_id = 99 WHERE id = 1").await.unwrap();
+    run(&mut s, "CREATE TABLE q (id int PRIMARY KEY)").await.unwrap();
+    let add = "ALTER TABLE c ADD CONSTRAINT cq FOREIGN KEY (p_id) REFERENCES q";
+    assert_eq!(code(&mut s, add).await, "23503");
+    run(&mut s, "INSERT INTO q VALUES (99)").await.unwrap();
+    run(&mut s, add).await.unwrap();
+    assert_eq!(code(&mut s, "DELETE FROM q").await, "23503");
+    assert_eq!(code(&mut s, "CREATE TABLE x (a int REFERENCES c (p_id))").await, "42830");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn actions_of_foreign_keys_change_the_rows_that_refer() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(
+        &mut s,
+        "CREATE TABLE p (id int PRIMARY KEY);
+         CREATE TABLE c (id int PRIMARY KEY,
+                         p int REFERENCES p ON DELETE CASCADE ON UPDATE CASCADE);
+         CREATE TABLE g (id int, c int DEFAULT 0 REFERENCES c ON DELETE SET NULL,
+                         d int DEFAULT 20 REFERENCES c ON DELETE SET DEFAULT);
+         INSERT INTO p VALUES (1), (2); INSERT INTO c VALUES (10, 1), (20, 2);
+         INSERT INTO g VALUES (100, 10, 10), (200, 20, 20)",
+    )
+    .await
+    .unwrap();
+    run(&mut s, "UPDATE p SET id = id + 5").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT * FROM c ORDER BY id").await.unwrap(), ["10|6", "20|7"]);
+    run(&mut s, "DELETE FROM p WHERE id = 6").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT * FROM c").await.unwrap(), ["20|7"]);
+    let rows = run(&mut s, "SELECT * FROM g ORDER BY id").await.unwrap();
+    assert_eq!(rows, ["100|NULL|20", "200|20|20"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_cannot_be_referred_to_and_deleted_at_the_same_time() {
+    let world = World::new().await;
+    let (mut a, mut b) = (world.session(), world.session());
+    run(&mut a, "CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE c (p int REFERENCES p)")
+        .await
+        .unwrap();
+    run(&mut a, "INSERT INTO p VALUES (1), (2)").await.unwrap();
+    for (id, first) in [(1, true), (2, false)] {
+        run(&mut a, &format!("BEGIN; INSERT INTO c VALUES ({id})")).await.unwrap();
+        run(&mut b, &format!("BEGIN; DELETE FROM p WHERE id = {id}")).await.unwrap();
+        let (winner, loser) = if first { (&mut a, &mut b) } else { (&mut b, &mut a) };
+        run(winner, "COMMIT").await.unwrap();
+        assert_eq!(code(loser, "COMMIT").await, "23503");
+    }
+    assert_eq!(run(&mut a, "SELECT * FROM c").await.unwrap(), ["1"]);
+    assert_eq!(run(&mut a, "SELECT * FROM p").await.unwrap(), ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deferred_keys_are_looked_at_when_the_transaction_ends() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(
+        &mut s,
+        "CREATE TABLE p (id int PRIMARY KEY);
+         CREATE TABLE c (p int REFERENCES p DEFERRABLE INITIALLY DEFERRED)",
+    )
+    .await
+    .unwrap();
+    run(&mut s, "BEGIN; INSERT INTO c VALUES (1); INSERT INTO p VALUES (1); COMMIT").await.unwrap();
+    run(&mut s, "BEGIN; INSERT INTO c VALUES (2)").await.unwrap();
+    assert_eq!(code(&mut s, "COMMIT").await, "23503");
+    run(&mut s, "BEGIN; INSERT INTO c VALUES (2); DELETE FROM c WHERE p = 2; COMMIT")
+        .await
+        .unwrap();
+    run(&mut s, "BEGIN; DELETE FROM p").await.unwrap();
+    assert_eq!(code(&mut s, "SET CONSTRAINTS ALL IMMEDIATE").await, "23503");
+    run(&mut s, "ROLLBACK; BEGIN; SET CONSTRAINTS c_p_fkey IMMEDIATE").await.unwrap();
+    assert_eq!(code(&mut s, "INSERT INTO c VALUES (3)").await, "23503");
+    run(&mut s, "ROLLBACK").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT * FROM c").await.unwrap(), ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_came_and_went_within_a_transaction_bind_nobody() {
+    let world = World::new().await;
+    let (mut a, mut b) = (world.session(), world.session());
+    run(&mut a, "CREATE TABLE p (id int PRIMARY KEY); CREATE TABLE c (p int REFERENCES p)")
+        .await
+        .unwrap();
+    run(&mut a, "BEGIN; INSERT INTO p VALUES (1); INSERT INTO c VALUES (1)").await.unwrap();
+    run(&mut a, "DELETE FROM c; DELETE FROM p; INSERT INTO p VALUES (7)").await.unwrap();
+    run(&mut b, "INSERT INTO p VALUES (2)").await.unwrap();
+    run(&mut a, "COMMIT").await.unwrap();
+    assert_eq!(run(&mut a, "SELECT * FROM p ORDER BY id").await.unwrap(), ["2", "7"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_temporary_table_is_its_sessions_own() {
+    let world = World::new().await;
+    let (mut a, mut b) = (world.session(), world.session());
+    run(&mut a, "CREATE TABLE t (v text); INSERT INTO t VALUES ('all')").await.unwrap();
+    run(&mut a, "CREATE TEMP TABLE t AS SELECT 'own'::text AS v").await.unwrap();
+    assert_eq!(run(&mut a, "SELECT v FROM t").await.unwrap(), ["own"]);
+    assert_eq!(run(&mut a, "SELECT v FROM pg_temp.t").await.unwrap(), ["own"]);
+    assert_eq!(run(&mut a, "SELECT v FROM public.t").await.unwrap(), ["all"]);
+    assert_eq!(run(&mut b, "SELECT v FROM t").await.unwrap(), ["all"]);
+    run(&mut a, "CREATE TABLE u (v int)").await.unwrap();
+    assert_eq!(run(&mut b, "SELECT count(*) FROM u").await.unwrap(), ["0"]);
+    run(&mut a, "DROP TABLE t").await.unwrap();
+    assert_eq!(run(&mut a, "SELECT v FROM t").await.unwrap(), ["all"]);
+    run(&mut a, "BEGIN; CREATE TEMP TABLE d (v int) ON COMMIT DROP; INSERT INTO d VALUES (1)")
+        .await
+        .unwrap();
+    assert_eq!(run(&mut a, "SELECT v FROM d").await.unwrap(), ["1"]);
+    run(&mut a, "COMMIT").await.unwrap();
+    assert_eq!(code(&mut a, "SELECT v FROM d").await, "42P01");
+    run(&mut a, "CREATE TEMP TABLE r (v serial) ON COMMIT DELETE ROWS").await.unwrap();
+    run(&mut a, "BEGIN; INSERT INTO r DEFAULT VALUES").await.unwrap();
+    assert_eq!(run(&mut a, "SELECT v FROM r").await.unwrap(), ["1"]);
+    run(&mut a, "COMMIT").await.unwrap();
+    assert_eq!(run(&mut a, "SELECT count(*) FROM r").await.unwrap(), ["0"]);
+    assert_eq!(code(&mut a, "CREATE TABLE x (v int) ON COMMIT DROP").await, "42P16");
+    let left = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pg_temp_%'";
+    assert_eq!(run(&mut b, left).await.unwrap(), ["1"]);
+    drop(a);
+    // The session ended; what was its own goes soon.
+    for _ in 0..500 {
+        if run(&mut b, left).await.unwrap() == ["0"] {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the temporary schema outlived its session");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn merge_deletes_what_the_source_lacks() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int PRIMARY KEY, v text)").await.unwrap();
+    run(&mut s, "INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')").await.unwrap();
+    let tag = run(
+        &mut s,
+        "MERGE INTO t USING (VALUES (2, 'B'), (4, 'D')) AS s (id, v) ON t.id = s.id
+         WHEN MATCHED THEN UPDATE SET v = s.v
+         WHEN NOT MATCHED BY TARGET THEN INSERT VALUES (s.id, s.v)
+         WHEN NOT MATCHED BY SOURCE AND t.id = 1 THEN DELETE
+         WHEN NOT MATCHED BY SOURCE THEN UPDATE SET v = upper(t.v) || '?'",
+    )
+    .await
+    .unwrap();
+    assert_eq!(tag, ["MERGE 4"]);
+    let rows = run(&mut s, "SELECT * FROM t ORDER BY id").await.unwrap();
+    assert_eq!(rows, ["2|B", "3|C?", "4|D"]);
+}

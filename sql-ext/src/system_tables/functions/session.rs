@@ -24,11 +24,12 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
     f("version", 0, Returns::Text, |c, _| Ok(c.session.version().into())),
     f("current_schema", 0, Returns::Name, |c, _| {
         let path = c.session.search_path();
-        Ok(path.into_iter().find(|s| c.schema_oid(s).is_some()).into())
+        let named = |s: &String| !s.starts_with("pg_temp_") && c.schema_oid(s).is_some();
+        Ok(path.into_iter().find(named).into())
     }),
     f("current_schemas", 1, Returns::NameList, |c, args| {
         let mut path = c.session.search_path();
-        path.retain(|s| c.schema_oid(s).is_some());
+        path.retain(|s| !s.starts_with("pg_temp_") && c.schema_oid(s).is_some());
         Ok(if args[0] == Cell::Bool(true) { c.effective_path() } else { path }.into())
     }),
     Definition {

@@ -154,12 +154,14 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
     visible("pg_ts_parser_is_visible"),
     visible("pg_ts_template_is_visible"),
     f("obj_description", 1, 2, Returns::Text, |c, a| {
-        let Some(object) = c.objects.get(Oid(oid(&a[0])), c.at) else { return Ok(Cell::Null) };
-        let class = relations::class_of(&object.relation);
         let wanted = match a.get(1) {
             Some(name) => Some(reg(c, RegKind::Class, name)?),
             None => None,
         };
+        let Some(object) = c.objects.get(Oid(oid(&a[0])), c.at) else {
+            return Ok(relations::key_comment(c, oid(&a[0]), wanted).into());
+        };
+        let class = relations::class_of(&object.relation);
         if class == 1260 || wanted.is_some_and(|w| w != class) {
             return Ok(Cell::Null);
         }
