@@ -10,6 +10,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::auth::Secret;
+use crate::auth::hba::Rules;
+use crate::pgwire::tls::TlsFiles;
+
+mod access;
+
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -47,10 +53,10 @@ pub enum ConfigError {
         /// What is wrong.
         reason: String,
     },
-    /// The server would be open to a network without any authentication.
+    /// What has no authentication would be open to a network.
     #[error(
-        "refusing to listen on {address} ({setting}): authentication is not supported yet, so \
-         only loopback addresses such as 127.0.0.1 are allowed"
+        "refusing to listen on {address} ({setting}): there is no authentication, so only \
+         loopback addresses such as 127.0.0.1 are allowed"
     )]
     OpenToNetwork {
         /// The address.
@@ -98,6 +104,22 @@ pub struct Config {
     pub log_level: String,
     /// How many connections may be open at a time.
     pub connections_max: usize,
+    /// How many of them only superusers may have.
+    pub connections_reserved: usize,
+    /// How long a client may take until it is connected.
+    pub authentication_timeout: Duration,
+    /// The longest message taken from a client, in bytes.
+    pub message_bytes_max: usize,
+    /// The certificate of the PostgreSQL protocol; `None` for no encryption.
+    pub tls_cert_file: Option<PathBuf>,
+    /// The certificate's private key.
+    pub tls_key_file: Option<PathBuf>,
+    /// The authorities of clients' certificates; `None` where none are asked for.
+    pub tls_client_ca_file: Option<PathBuf>,
+    /// The password of the role `chronos` as long as it has none.
+    pub password: Secret,
+    /// Who may connect from where, and how they prove who they are.
+    pub hba: Rules,
     /// How many threads run statements; 0 for one a core.
     pub worker_threads: usize,
     /// Bytes of hot rows of one table from which on they are flushed.
@@ -131,6 +153,14 @@ impl Default for Config {
             store: None,
             log_level: "info".to_owned(),
             connections_max: 200,
+            connections_reserved: 3,
+            authentication_timeout: Duration::from_secs(60),
+            message_bytes_max: 1 << 30,
+            tls_cert_file: None,
+            tls_key_file: None,
+            tls_client_ca_file: None,
+            password: Secret::default(),
+            hba: Rules::default(),
             worker_threads: 0,
             flush_bytes: 64 << 20,
             flush_interval: Duration::from_secs(300),
@@ -174,6 +204,14 @@ static SETTINGS: &[Setting] = settings![
     store: parse_store / show_store, "Where segments live: a directory or a file:, s3:, az:, gs: or memory: URL";
     log_level: parse_text / show, "error, warn, info, debug, trace, or a filter as in RUST_LOG";
     connections_max: parse_number / show, "Connections at a time";
+    connections_reserved: parse_number / show, "Connections that only superusers may have";
+    authentication_timeout: parse_duration / show_duration, "How long a client may take to connect";
+    message_bytes_max: parse_number / show, "Bytes of the longest message taken from a client";
+    tls_cert_file: parse_file / show_file, "The server's certificate (PEM); none for no encryption";
+    tls_key_file: parse_file / show_file, "The certificate's private key (PEM)";
+    tls_client_ca_file: parse_file / show_file, "The authorities of clients' certificates (PEM)";
+    password: parse_secret / show, "The first password of the role chronos; others can see flags, so prefer CHRONOS_PASSWORD";
+    hba: parse_rules / show, "Who may connect from where, as lines of pg_hba.conf; see config/chronos.toml";
     worker_threads: parse_number / show, "Threads that run statements; 0 for one a core";
     flush_bytes: parse_number / show, "Bytes of a table in memory from which on they are flushed";
     flush_interval: parse_duration / show_duration, "How long rows stay in memory";
@@ -197,6 +235,23 @@ fn parse_path(text: &str) -> Result<PathBuf, String> {
 #[expect(clippy::ptr_arg, reason = "called through a table of settings")]
 fn show_path(path: &PathBuf) -> String {
     path.display().to_string()
+}
+
+fn parse_file(text: &str) -> Result<Option<PathBuf>, String> {
+    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+}
+
+#[expect(clippy::ref_option, reason = "called through a table of settings")]
+fn show_file(path: &Option<PathBuf>) -> String {
+    path.as_ref().map(show_path).unwrap_or_default()
+}
+
+fn parse_secret(text: &str) -> Result<Secret, String> {
+    Ok(Secret::new(text))
+}
+
+fn parse_rules(text: &str) -> Result<Rules, String> {
+    Rules::parse(text)
 }
 
 fn parse_address(text: &str) -> Result<SocketAddr, String> {
@@ -293,6 +348,13 @@ impl Config {
                 toml::Value::String(text) => text.clone(),
                 toml::Value::Integer(number) => number.to_string(),
                 toml::Value::Boolean(flag) => flag.to_string(),
+                toml::Value::Array(rules) if name == "hba" => {
+                    access::lines(rules).map_err(|reason| ConfigError::Invalid {
+                        name: name.clone(),
+                        origin: origin.clone(),
+                        reason,
+                    })?
+                }
                 toml::Value::Float(_)
                 | toml::Value::Datetime(_)
                 | toml::Value::Array(_)
@@ -326,14 +388,16 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         let loopback = |ip: IpAddr| ip.to_canonical().is_loopback();
-        if !loopback(self.listen.ip()) {
-            return Err(ConfigError::OpenToNetwork { address: self.listen, setting: "--listen" });
-        }
         if let Some(address) = self.http
             && !loopback(address.ip())
         {
             return Err(ConfigError::OpenToNetwork { address, setting: "--http" });
         }
+        access::check(self).map_err(|(name, reason)| ConfigError::Invalid {
+            name: name.to_owned(),
+            origin: "configuration".to_owned(),
+            reason,
+        })?;
         for (name, zero) in [
             ("connections_max", self.connections_max == 0),
             ("bulk_rows", self.bulk_rows == 0),
@@ -349,6 +413,13 @@ impl Config {
                 });
             }
         }
+        if self.connections_reserved >= self.connections_max {
+            return Err(ConfigError::Invalid {
+                name: "connections_reserved".to_owned(),
+                origin: "configuration".to_owned(),
+                reason: format!("it must be less than connections_max ({})", self.connections_max),
+            });
+        }
         if self.hot_bytes_max < self.flush_bytes {
             return Err(ConfigError::Invalid {
                 name: "hot_bytes_max".to_owned(),
@@ -357,6 +428,20 @@ impl Config {
             });
         }
         Ok(())
+    }
+
+    /// Whether the PostgreSQL protocol is open to a network.
+    pub fn open_to_network(&self) -> bool {
+        !self.listen.ip().to_canonical().is_loopback()
+    }
+
+    /// The files of encryption, if it is configured.
+    pub fn tls_files(&self) -> Option<TlsFiles> {
+        Some(TlsFiles {
+            cert: self.tls_cert_file.clone()?,
+            key: self.tls_key_file.clone()?,
+            client_ca: self.tls_client_ca_file.clone(),
+        })
     }
 
     /// The root of the object store.
@@ -431,10 +516,10 @@ mod tests {
 
     #[test]
     fn flag_wins_over_environment_wins_over_file() {
-        let file = Some("connections_max = 1\nworker_threads = 1\nbulk_rows = 1\n");
+        let file = Some("connections_max = 9\nworker_threads = 1\nbulk_rows = 1\n");
         let env = [("CHRONOS_WORKER_THREADS", "2"), ("CHRONOS_BULK_ROWS", "2")];
         let config = load(file, &env, &[("bulk_rows", "3")]).unwrap();
-        assert_eq!((config.connections_max, config.worker_threads, config.bulk_rows), (1, 2, 3));
+        assert_eq!((config.connections_max, config.worker_threads, config.bulk_rows), (9, 2, 3));
     }
 
     #[test]
@@ -451,14 +536,14 @@ mod tests {
     }
 
     #[test]
-    fn address_of_a_network_is_refused_without_authentication() {
+    fn address_of_a_network_is_refused_where_there_is_no_authentication() {
         for address in ["0.0.0.0:5432", "[::]:5432", "192.168.0.1:5432"] {
-            let error = load(None, &[], &[("listen", address)]).unwrap_err();
-            assert!(matches!(error, ConfigError::OpenToNetwork { setting: "--listen", .. }));
+            assert!(load(None, &[], &[("listen", address)]).unwrap().open_to_network());
             let error = load(None, &[], &[("http", address)]).unwrap_err();
             assert!(matches!(error, ConfigError::OpenToNetwork { setting: "--http", .. }));
         }
-        assert!(load(None, &[], &[("listen", "[::1]:5432")]).is_ok());
+        let loopback = load(None, &[], &[("listen", "[::1]:5432")]).unwrap();
+        assert!(!loopback.open_to_network());
         assert!(load(None, &[], &[("http", "off")]).unwrap().http.is_none());
     }
 

@@ -1,6 +1,7 @@
 //! One node of Chronos and its doors: configuration, the engine that commits, sessions that
 //! execute statements, and the PostgreSQL protocol.
 
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod engine;

@@ -17,14 +17,19 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::auth::hba::Rules;
 use crate::config::{Config, ConfigError};
 use crate::engine::{self, Engine};
 use crate::http;
 use crate::pgwire::listener::{Limits, serve_with};
+use crate::pgwire::tls::{Tls, TlsError};
 use crate::session::Sessions;
 
 /// The stack of a thread that plans statements: deep expressions recurse in the planner.
 const STACK_BYTES: usize = 64 << 20;
+
+/// How often the files of the certificate are looked at.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why the server did not start, or stopped badly.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +62,18 @@ pub enum Error {
         flag: &'static str,
         /// Why.
         source: io::Error,
+    },
+    /// The certificate is of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A network would find a server that nobody can log in to, or anybody.
+    #[error(
+        "refusing to listen on {address} (--listen): no role has a password; set CHRONOS_PASSWORD, \
+         or start with a loopback address and give one with ALTER ROLE chronos PASSWORD '…'"
+    )]
+    NoPassword {
+        /// The address.
+        address: SocketAddr,
     },
     /// The operating system refused threads or signals.
     #[error("could not start: {0}")]
@@ -109,7 +126,12 @@ async fn serve(config: Config) -> Result<(), Error> {
     let mut signals = Signals::new().map_err(Error::Start)?;
     let node = Node::start(config).await?;
     announce(&node);
-    let name = signals.next().await;
+    let name = loop {
+        match signals.next().await {
+            "SIGHUP" => node.reload(),
+            name => break name,
+        }
+    };
     info!(signal = name, "stopping");
     node.stop().await
 }
@@ -126,6 +148,7 @@ fn announce(node: &Node) {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -133,6 +156,7 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
@@ -140,6 +164,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
         }
     }
 }
@@ -150,6 +175,7 @@ pub struct Node {
     engine: Arc<Engine>,
     listen: SocketAddr,
     http: Option<SocketAddr>,
+    tls: Option<Arc<Tls>>,
     shutdown: CancellationToken,
     accepting: tokio::task::JoinHandle<io::Result<()>>,
     answering: Option<tokio::task::JoinHandle<()>>,
@@ -164,10 +190,12 @@ impl Node {
         if let Err(source) = tokio::fs::create_dir_all(&config.data_dir).await {
             return Err(Error::DataDir { path: config.data_dir.clone(), source });
         }
+        // A bad certificate is told before anything is opened.
+        let tls = config.tls_files().map(Tls::load).transpose()?.map(Arc::new);
         let engine = Engine::open(&config).await?;
         // Of sessions that ended with the server.
         crate::engine::drop_temporary(&engine, None).await?;
-        match Self::listen(&config, &engine).await {
+        match Self::listen(&config, &engine, tls).await {
             Ok(node) => Ok(node),
             Err(error) => {
                 if let Err(stop) = engine.shutdown().await {
@@ -178,7 +206,16 @@ impl Node {
         }
     }
 
-    async fn listen(config: &Config, engine: &Arc<Engine>) -> Result<Node, Error> {
+    async fn listen(
+        config: &Config,
+        engine: &Arc<Engine>,
+        tls: Option<Arc<Tls>>,
+    ) -> Result<Node, Error> {
+        let sessions = Sessions::new(Arc::clone(engine));
+        let has_password = sessions.first_password().await?;
+        if config.open_to_network() && !has_password && config.hba == Rules::default() {
+            return Err(Error::NoPassword { address: config.listen });
+        }
         let listener = bind(config.listen, "--listen").await?;
         let listen = listener.local_addr().map_err(Error::Accept)?;
         let http_listener = match config.http {
@@ -189,15 +226,32 @@ impl Node {
             Some(listener) => Some(listener.local_addr().map_err(Error::Accept)?),
             None => None,
         };
-        let sessions = Sessions::new(Arc::clone(engine));
         let shutdown = CancellationToken::new();
         let answering = http_listener.map(|listener| {
             tokio::spawn(http::serve(listener, Arc::clone(engine), shutdown.clone()))
         });
-        let limits = Limits { connections: config.connections_max, ..Limits::default() };
-        let accepting = tokio::spawn(serve_with(listener, sessions, limits, shutdown.clone()));
+        let limits = Limits {
+            connections: config.connections_max,
+            reserved: config.connections_reserved,
+            startup_timeout: config.authentication_timeout,
+            message_bytes: config.message_bytes_max,
+        };
+        if let Some(tls) = &tls {
+            tokio::spawn(renew(Arc::clone(tls), shutdown.clone()));
+        }
+        let serving = serve_with(listener, sessions, limits, tls.clone(), shutdown.clone());
+        let accepting = tokio::spawn(serving);
         let engine = Arc::clone(engine);
-        Ok(Node { engine, listen, http, shutdown, accepting, answering })
+        Ok(Node { engine, listen, http, tls, shutdown, accepting, answering })
+    }
+
+    /// Loads the certificate again, whether or not its files have changed.
+    fn reload(&self) {
+        match self.tls.as_ref().map(|tls| tls.reload()) {
+            Some(Ok(())) => info!("loaded the certificate again"),
+            Some(Err(error)) => warn!(%error, "the certificate in use stays"),
+            None => info!("there is no certificate to load again"),
+        }
     }
 
     /// The address of the PostgreSQL protocol.
@@ -240,6 +294,22 @@ impl Node {
         engine.shutdown().await?;
         info!("stopped");
         accepted
+    }
+}
+
+/// Takes a certificate into use when its files have changed.
+async fn renew(tls: Arc<Tls>, shutdown: CancellationToken) {
+    let mut look = tokio::time::interval(RENEWAL_INTERVAL);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = look.tick() => {}
+        }
+        match tls.refresh() {
+            Ok(true) => info!("loaded the new certificate"),
+            Ok(false) => {}
+            Err(error) => warn!(%error, "the certificate in use stays"),
+        }
     }
 }
 

@@ -32,10 +32,6 @@ pub(super) fn cstr(out: &mut BytesMut, text: &str) {
     out.put_u8(0);
 }
 
-pub(super) fn authentication_ok(out: &mut BytesMut) {
-    message(out, b'R', |b| b.put_i32(0));
-}
-
 pub(super) fn parameter_status(out: &mut BytesMut, name: &str, value: &str) {
     message(out, b'S', |b| {
         cstr(b, name);

@@ -19,7 +19,7 @@ use super::extended::{Portal, Prepared};
 use super::frontend::Frontend;
 use super::io::{Failure, Flow, Io};
 use super::listener::{SessionFactory, Shared};
-use super::{backend, startup};
+use super::{authenticate, backend, startup};
 use crate::error::{PgError, Severity};
 use crate::session::api::{Executor, TransactionStatus};
 
@@ -85,13 +85,23 @@ async fn begin<'a, F: SessionFactory, S: AsyncRead + AsyncWrite + Unpin>(
     peer: Option<SocketAddr>,
     shared: &'a Shared<F>,
 ) -> Flow<Option<Begun<'a, F::Session>>> {
-    let Some(parameters) = startup::receive(io, &shared.cancels).await? else { return Ok(None) };
+    let tls = shared.tls.as_deref();
+    let Some(parameters) = startup::receive(io, &shared.cancels, tls).await? else {
+        return Ok(None);
+    };
     let Ok(slot) = shared.slots.try_acquire() else {
         return Err(PgError::new("53300", "sorry, too many clients already").into());
     };
     let cancel = Arc::clone(&shared.cancels).register();
     let parameters = startup::known(parameters, peer, cancel.process_id);
+    let challenge = shared.factory.challenge(&parameters)?;
+    authenticate::prove(io, &challenge, &parameters).await?;
     let mut executor = shared.factory.connect(parameters.clone()).await?;
+    if shared.slots.available_permits() < shared.limits.reserved && !executor.may_use_reserve() {
+        let message = "remaining connection slots are reserved for non-replication superuser \
+                       connections";
+        return Err(PgError::new("53300", message).into());
+    }
     startup::greet(&mut io.out, &mut executor, &parameters, &cancel);
     io.flush().await?;
     Ok(Some((executor, cancel, slot)))
@@ -171,11 +181,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, E: Executor> Connection<S, E> {
                     () = self.shutdown.cancelled() => Err(shutting_down().into()),
                 };
             }
+            let idle = self.executor.idle_limit();
+            let limit = idle.as_ref().map(|(limit, _)| *limit);
             let (sender, channel, payload) = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return Err(shutting_down().into()),
                 message = self.io.message() => return message,
                 notification = self.executor.next_notification() => notification,
+                () = crate::session::elapsed(limit) => {
+                    let error = idle.map(|(_, error)| error);
+                    return Err(error.unwrap_or_else(shutting_down).into());
+                }
             };
             backend::notification(&mut self.io.out, sender, &channel, &payload);
             self.io.flush().await?;

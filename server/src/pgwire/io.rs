@@ -6,6 +6,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
+use super::tls::{Prefixed, Tls, TlsSession, Wire};
 use crate::error::PgError;
 
 /// Output beyond this is sent on even where the protocol does not ask for it, so that a result
@@ -39,7 +40,7 @@ impl From<io::Error> for Failure {
 
 /// A stream of bytes to and from a client.
 pub(super) struct Io<S> {
-    stream: S,
+    stream: Wire<S>,
     input: BytesMut,
     /// What is to be sent.
     pub(super) out: BytesMut,
@@ -50,15 +51,52 @@ pub(super) struct Io<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Io<S> {
     pub(super) fn new(stream: S, limit: usize, shutdown: CancellationToken) -> Self {
         let (input, out) = (BytesMut::with_capacity(8 << 10), BytesMut::with_capacity(8 << 10));
-        Io { stream, input, out, limit, shutdown }
+        Io { stream: Wire::Plain(stream), input, out, limit, shutdown }
+    }
+
+    /// Has the client encrypt what follows. `direct` is a handshake that the client began with,
+    /// whose first bytes have been read; otherwise nothing may have come before it.
+    pub(super) async fn secure(&mut self, tls: &Tls, direct: bool) -> Flow<TlsSession> {
+        if !direct && !self.input.is_empty() {
+            // Somebody in between could have put them there (CVE-2021-23222).
+            let message = "received unencrypted data after SSL request";
+            return Err(PgError::fatal("08P01", message)
+                .detail(
+                    "This could be either a client-software bug or evidence of an attempted \
+                     man-in-the-middle attack.",
+                )
+                .into());
+        }
+        let Wire::Plain(stream) = std::mem::replace(&mut self.stream, Wire::Closed) else {
+            return Err(io::Error::from(io::ErrorKind::NotConnected).into());
+        };
+        let prefix = std::mem::take(&mut self.input);
+        let (wire, session) = tls.accept(Prefixed { prefix, stream }, direct).await?;
+        self.stream = wire;
+        Ok(session)
+    }
+
+    /// The first byte that the client sends; it stays where it is.
+    pub(super) async fn first_byte(&mut self) -> Flow<Option<u8>> {
+        while self.input.is_empty() {
+            if !self.fill(1).await? {
+                return Ok(None);
+            }
+        }
+        Ok(self.peek())
     }
 
     /// The next message's type and body, `None` at the end of the stream. Cancel safe.
     pub(super) async fn message(&mut self) -> Flow<Option<(u8, Bytes)>> {
+        self.message_within(self.limit).await
+    }
+
+    /// [`Io::message`] with a limit to its length.
+    pub(super) async fn message_within(&mut self, limit: usize) -> Flow<Option<(u8, Bytes)>> {
         loop {
             let mut want = 5;
             if self.input.len() >= 5 {
-                let length = self.length_at(1, 4, self.limit)?;
+                let length = self.length_at(1, 4, limit)?;
                 want = length + 1;
                 if self.input.len() >= want {
                     let mut message = self.input.split_to(want).freeze();

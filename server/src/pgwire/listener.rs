@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -14,8 +15,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::cancel::CancelRegistry;
 use super::connection;
+use super::tls::{Tls, TlsSession};
+use crate::auth::Challenge;
 use crate::error::PgResult;
 use crate::session::api::Executor;
+
+/// How long a connection is silent before the other machine is asked whether it is there, and
+/// how often then.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a client says of itself when it connects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +39,8 @@ pub struct StartupParameters {
     pub peer: Option<SocketAddr>,
     /// The process id that the session shows (`pg_backend_pid()`).
     pub process_id: i32,
+    /// How the connection is encrypted, if it is.
+    pub tls: Option<TlsSession>,
 }
 
 /// Makes the sessions of connections.
@@ -38,6 +48,14 @@ pub struct StartupParameters {
 pub trait SessionFactory: Send + Sync + 'static {
     /// What carries out a connection's statements.
     type Session: Executor + 'static;
+
+    /// How the client has to prove who it is.
+    ///
+    /// # Errors
+    /// FATAL towards the client: 28000 for who may not connect from there.
+    fn challenge(&self, _startup: &StartupParameters) -> PgResult<Challenge> {
+        Ok(Challenge::Trust)
+    }
 
     /// Makes the session of a connection and applies its settings.
     ///
@@ -52,6 +70,8 @@ pub trait SessionFactory: Send + Sync + 'static {
 pub struct Limits {
     /// Connections at a time; more are refused with 53300.
     pub connections: usize,
+    /// How many of them only superusers may have.
+    pub reserved: usize,
     /// How long a client may take until it is connected.
     pub startup_timeout: Duration,
     /// The longest message taken from a client, in bytes.
@@ -62,6 +82,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             connections: 200,
+            reserved: 3,
             startup_timeout: Duration::from_secs(60),
             message_bytes: 1 << 30,
         }
@@ -72,6 +93,7 @@ impl Default for Limits {
 pub(super) struct Shared<F> {
     pub(super) factory: F,
     pub(super) limits: Limits,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) cancels: Arc<CancelRegistry>,
     pub(super) slots: Arc<Semaphore>,
     pub(super) shutdown: CancellationToken,
@@ -87,10 +109,10 @@ pub async fn serve<F: SessionFactory>(
     factory: F,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    serve_with(listener, factory, Limits::default(), shutdown).await
+    serve_with(listener, factory, Limits::default(), None, shutdown).await
 }
 
-/// [`serve`] with limits of one's own.
+/// [`serve`] with limits of one's own, and with encryption for clients that ask for it.
 ///
 /// # Errors
 /// Those of the listening socket itself.
@@ -98,11 +120,13 @@ pub async fn serve_with<F: SessionFactory>(
     listener: TcpListener,
     factory: F,
     limits: Limits,
+    tls: Option<Arc<Tls>>,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let shared = Arc::new(Shared {
         factory,
         limits,
+        tls,
         cancels: CancelRegistry::new(shutdown.clone()),
         slots: Arc::new(Semaphore::new(limits.connections)),
         shutdown: shutdown.clone(),
@@ -143,6 +167,9 @@ async fn one<F: SessionFactory>(
     shared: &Shared<F>,
 ) -> std::io::Result<()> {
     socket.set_nodelay(true)?;
+    // A client whose machine is gone would hold its locks and its place for ever.
+    let alive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE).with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(&socket).set_tcp_keepalive(&alive)?;
     connection::run(socket, Some(peer), shared).await
 }
 

@@ -5,12 +5,15 @@
 //! The parts:
 //!
 //! - [`listener`] accepts connections and gives each a session.
-//! - `startup`, `connection`, `simple`, `extended`, `copy`: the course of a connection.
+//! - `startup`, `authenticate`, `connection`, `simple`, `extended`, `copy`: the course of a
+//!   connection.
+//! - [`tls`]: encryption.
 //! - `frontend`, `backend`, `io`: messages and the stream that they travel on.
 //! - `encode`, [`decode`]: values in the text and binary formats, [`types`] their OIDs.
 //! - [`text`] has values as text, both ways; free of the protocol.
 //! - [`cancel`] knows what a CancelRequest may stop.
 
+mod authenticate;
 mod backend;
 pub mod cancel;
 mod connection;
@@ -28,6 +31,7 @@ mod simple;
 mod startup;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 pub mod types;
 
 pub use chronos_sql_ext::text;

@@ -10,12 +10,15 @@ use super::cancel::{CancelHandle, CancelRegistry};
 use super::frontend::Reader;
 use super::io::{Flow, Io};
 use super::listener::StartupParameters;
+use super::tls::Tls;
 use crate::error::{PgError, PgResult};
 use crate::session::api::Executor;
 
 const SSL_REQUEST: u32 = 80_877_103;
 const GSSENC_REQUEST: u32 = 80_877_104;
 const CANCEL_REQUEST: u32 = 80_877_102;
+/// The first byte of a TLS handshake; no startup packet is as long.
+const HANDSHAKE: u8 = 0x16;
 /// The newest minor version of protocol 3 that is spoken here.
 const NEWEST_MINOR: u32 = 0;
 
@@ -24,11 +27,29 @@ const NEWEST_MINOR: u32 = 0;
 pub(super) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
     io: &mut Io<S>,
     cancels: &CancelRegistry,
+    tls: Option<&Tls>,
 ) -> Flow<Option<StartupParameters>> {
+    let mut session = None;
+    let (mut ssl_asked, mut gss_asked) = (false, false);
+    if io.first_byte().await? == Some(HANDSHAKE) {
+        // Without a certificate there is nothing to answer that such a client would understand.
+        let Some(tls) = tls else { return Ok(None) };
+        session = Some(io.secure(tls, true).await?);
+        ssl_asked = true;
+    }
     loop {
         let Some((code, body)) = io.startup_packet().await? else { return Ok(None) };
         match code {
-            SSL_REQUEST | GSSENC_REQUEST => {
+            SSL_REQUEST if !ssl_asked => {
+                ssl_asked = true;
+                io.out.extend_from_slice(if tls.is_some() { b"S" } else { b"N" });
+                io.flush().await?;
+                if let Some(tls) = tls {
+                    session = Some(io.secure(tls, false).await?);
+                }
+            }
+            GSSENC_REQUEST if !gss_asked && session.is_none() => {
+                gss_asked = true;
                 io.out.extend_from_slice(b"N");
                 io.flush().await?;
             }
@@ -39,7 +60,8 @@ pub(super) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
                 return Ok(None);
             }
             code if code >> 16 == 3 => {
-                let (parameters, unknown) = parse(body)?;
+                let (mut parameters, unknown) = parse(body)?;
+                parameters.tls = session;
                 if code & 0xffff > NEWEST_MINOR || !unknown.is_empty() {
                     backend::negotiate(&mut io.out, NEWEST_MINOR as i32, &unknown);
                 }
@@ -142,7 +164,6 @@ pub(super) fn greet<E: Executor>(
     startup: &StartupParameters,
     cancel: &CancelHandle,
 ) {
-    backend::authentication_ok(out);
     let settings = executor.text_settings();
     let application = startup
         .settings

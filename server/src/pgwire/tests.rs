@@ -15,6 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::listener::{Limits, SessionFactory, StartupParameters, serve_with};
+use crate::auth::Challenge;
+use crate::auth::scram::Verifier;
 use crate::error::{PgError, PgResult};
 use crate::session::api::{
     CopyFormat, CopyIn, CopyOptions, Description, Executor, FieldDescription, Response,
@@ -39,6 +41,18 @@ struct Fake {
 #[async_trait]
 impl SessionFactory for Factory {
     type Session = Fake;
+
+    fn challenge(&self, startup: &StartupParameters) -> PgResult<Challenge> {
+        let tls = startup.tls.as_ref();
+        Ok(match startup.user.as_str() {
+            "scram" => Challenge::Scram(Verifier::of_password("open")),
+            "plain" => Challenge::Password(Verifier::of_password("open")),
+            "named" if tls.and_then(|tls| tls.client_name.as_deref()) != Some("named") => {
+                return Err(PgError::new("28000", "no certificate"));
+            }
+            _ => Challenge::Trust,
+        })
+    }
 
     async fn connect(&self, startup: StartupParameters) -> PgResult<Fake> {
         if startup.database == "nowhere" {
@@ -251,8 +265,8 @@ impl Executor for Fake {
 }
 
 /// A server that ends with the test.
-struct Server {
-    port: u16,
+pub(super) struct Server {
+    pub(super) port: u16,
     log: Log,
     shutdown: CancellationToken,
 }
@@ -263,15 +277,19 @@ impl Server {
     }
 
     async fn start_with(limits: Limits) -> Server {
+        Self::start_secured(limits, None).await
+    }
+
+    pub(super) async fn start_secured(limits: Limits, tls: Option<Arc<super::tls::Tls>>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (log, shutdown) = (Log::default(), CancellationToken::new());
         let factory = Factory { log: Arc::clone(&log) };
-        tokio::spawn(serve_with(listener, factory, limits, shutdown.clone()));
+        tokio::spawn(serve_with(listener, factory, limits, tls, shutdown.clone()));
         Server { port, log, shutdown }
     }
 
-    async fn socket(&self) -> TcpStream {
+    pub(super) async fn socket(&self) -> TcpStream {
         TcpStream::connect(("127.0.0.1", self.port)).await.unwrap()
     }
 
@@ -444,14 +462,16 @@ async fn a_session_that_is_refused_ends_with_a_fatal_error() {
     let mut client = Client { socket: server.socket().await, key: (0, 0) };
     client.start("user\0test\0database\0nowhere\0").await;
     let answer = client.until(b"E").await;
-    assert_eq!(code(&answer[0].1), "3D000");
-    assert!(answer[0].1.starts_with(b"SFATAL\0"));
+    let answer = answer.last().unwrap();
+    assert_eq!(code(&answer.1), "3D000");
+    assert!(answer.1.starts_with(b"SFATAL\0"));
     assert_eq!(client.socket.read(&mut [0; 1]).await.unwrap(), 0);
 }
 
 #[tokio::test]
 async fn connections_beyond_the_limit_are_refused_and_free_their_place() {
-    let server = Server::start_with(Limits { connections: 1, ..Limits::default() }).await;
+    let server =
+        Server::start_with(Limits { connections: 1, reserved: 0, ..Limits::default() }).await;
     let first = server.connect().await;
     let mut second = Client { socket: server.socket().await, key: (0, 0) };
     second.start("user\0test\0").await;
@@ -598,6 +618,33 @@ async fn a_notification_reaches_an_idle_client() {
     client.until(b"Z").await;
     let message = client.until(b"A").await;
     assert_eq!(message[0].1, b"\0\0\0\x07channel\0hello\0");
+}
+
+#[tokio::test]
+async fn a_password_is_asked_for_and_checked() {
+    let server = Server::start().await;
+    for (password, answer) in [("open", "Z"), ("Open", "E"), ("", "E")] {
+        let mut client = Client { socket: server.socket().await, key: (0, 0) };
+        client.start("user\0plain\0").await;
+        assert_eq!(client.until(b"R").await[0].1, [0, 0, 0, 3]);
+        client.send(&[(b'p', format!("{password}\0").as_bytes())]).await;
+        let messages = client.until(b"EZ").await;
+        assert_eq!(messages.last().map(|m| char::from(m.0).to_string()).unwrap(), answer);
+        if answer == "E" {
+            assert_eq!(code(&messages[0].1), "28P01");
+        }
+    }
+    // Without channel binding there is one mechanism, and nonsense ends the connection.
+    let mut client = Client { socket: server.socket().await, key: (0, 0) };
+    client.start("user\0scram\0").await;
+    assert_eq!(client.until(b"R").await[0].1, b"\0\0\0\x0aSCRAM-SHA-256\0\0");
+    client.send(&[(b'p', b"SCRAM-SHA-256\0\0\0\0\x03abc")]).await;
+    assert_eq!(code(&client.until(b"E").await[0].1), "08P01");
+    let mut client = Client { socket: server.socket().await, key: (0, 0) };
+    client.start("user\0scram\0").await;
+    client.until(b"R").await;
+    client.send(&[(b'Q', b"count 1\0")]).await;
+    assert_eq!(code(&client.until(b"E").await[0].1), "08P01");
 }
 
 #[tokio::test]

@@ -212,6 +212,16 @@ pub trait Executor: Send {
         Vec::new()
     }
 
+    /// Whether it may have one of the last connections, which are kept for superusers.
+    fn may_use_reserve(&self) -> bool {
+        true
+    }
+
+    /// How long the client may be silent now, and what ends the connection then.
+    fn idle_limit(&self) -> Option<(std::time::Duration, PgError)> {
+        None
+    }
+
     /// The connection ends when `token` is cancelled, as pg_terminate_backend() does.
     fn attach(&mut self, _token: CancellationToken) {}
 

@@ -33,6 +33,7 @@ pub(super) struct Backends {
 }
 
 struct Entry {
+    user: String,
     mailbox: Arc<Mailbox>,
     channels: BTreeSet<String>,
     /// Stops what runs.
@@ -96,9 +97,10 @@ impl Drop for Backend {
 }
 
 impl Backends {
-    pub fn join(self: &Arc<Self>, process_id: i32) -> Backend {
+    pub fn join(self: &Arc<Self>, process_id: i32, user: &str) -> Backend {
         let mailbox = Arc::<Mailbox>::default();
         let entry = Entry {
+            user: user.to_owned(),
             mailbox: Arc::clone(&mailbox),
             channels: BTreeSet::new(),
             running: CancellationToken::new(),
@@ -106,6 +108,11 @@ impl Backends {
         };
         self.entries.lock().insert(process_id, entry);
         Backend { backends: Arc::clone(self), process_id, mailbox }
+    }
+
+    /// How many sessions a role has.
+    pub fn count(&self, user: &str) -> usize {
+        self.entries.lock().values().filter(|entry| entry.user == user).count()
     }
 
     /// What stops the statement that the session runs next.
@@ -211,7 +218,7 @@ mod tests {
     use super::*;
 
     fn listening(backends: &Arc<Backends>, process_id: i32, channel: &str) -> Backend {
-        let backend = backends.join(process_id);
+        let backend = backends.join(process_id, "ann");
         let listens = vec![Listen::To(channel.to_owned())];
         backends.deliver(process_id, Pending { listens, notifications: vec![] });
         backend
@@ -236,7 +243,8 @@ mod tests {
     #[test]
     fn a_session_that_left_is_not_there_to_be_stopped() {
         let backends = Arc::<Backends>::default();
-        let a = backends.join(1);
+        let a = backends.join(1, "ann");
+        assert_eq!((backends.count("ann"), backends.count("bob")), (1, 0));
         let token = CancellationToken::new();
         backends.watch(1, token.clone());
         assert!(backends.cancel(1) && token.is_cancelled());

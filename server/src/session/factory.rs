@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use chronos_catalog::NameKind;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnv;
 
@@ -11,6 +10,7 @@ use super::backends::Backends;
 use super::session::Session;
 use super::settings::Settings;
 use super::shared::Identity;
+use crate::auth::Challenge;
 use crate::engine::Engine;
 use crate::error::{PgError, PgResult};
 use crate::pgwire::listener::{SessionFactory, StartupParameters};
@@ -24,9 +24,11 @@ const QUERY_MEMORY: usize = 2 << 30;
 /// Makes sessions on one engine.
 #[derive(Clone)]
 pub struct Sessions {
-    engine: Arc<Engine>,
+    pub(super) engine: Arc<Engine>,
     runtime: Arc<RuntimeEnv>,
-    backends: Arc<Backends>,
+    pub(super) backends: Arc<Backends>,
+    /// What the salts of roles without a password come from.
+    pub(super) nobody: Arc<[u8; 32]>,
 }
 
 impl Sessions {
@@ -36,24 +38,17 @@ impl Sessions {
             memory_pool: Arc::new(FairSpillPool::new(QUERY_MEMORY)),
             ..RuntimeEnv::default()
         };
-        Sessions { engine, runtime: Arc::new(runtime), backends: Arc::default() }
+        let nobody = Arc::new(rand::random());
+        Sessions { engine, runtime: Arc::new(runtime), backends: Arc::default(), nobody }
     }
 
     /// A session of a role.
     ///
     /// # Errors
-    /// 28000 for an unknown role, 3D000 for an unknown database, what SET answers for a setting.
+    /// 28000 for an unknown role or one that may not log in, 53300 for one that has too many
+    /// connections, 3D000 for an unknown database, what SET answers for a setting.
     pub fn session(&self, startup: StartupParameters) -> PgResult<Session> {
-        let transaction = self.engine.begin();
-        let role = transaction
-            .objects()
-            .lookup(NameKind::Role, None, &startup.user, transaction.objects_at())
-            .is_some();
-        transaction.rollback();
-        if !role {
-            let message = format!("role \"{}\" does not exist", startup.user);
-            return Err(PgError::fatal("28000", message));
-        }
+        self.admit(&startup.user)?;
         let mut settings = startup.settings;
         // `db@2026-11-20T09:00Z` reads at that instant.
         let database = match startup.database.split_once('@') {
@@ -84,6 +79,10 @@ impl Sessions {
 #[async_trait]
 impl SessionFactory for Sessions {
     type Session = Session;
+
+    fn challenge(&self, startup: &StartupParameters) -> PgResult<Challenge> {
+        self.challenge_of(startup)
+    }
 
     async fn connect(&self, startup: StartupParameters) -> PgResult<Session> {
         self.session(startup)

@@ -86,7 +86,7 @@ impl Session {
         settings: Settings,
     ) -> Self {
         let reported = settings.reported();
-        let backend = backends.join(identity.process_id);
+        let backend = backends.join(identity.process_id, &identity.user);
         let shared = Arc::new(Shared {
             engine,
             identity,
@@ -612,6 +612,19 @@ impl Executor for Session {
 
     fn attach(&mut self, connection: CancellationToken) {
         self.shared.backends.attach(self.shared.identity.process_id, connection);
+    }
+
+    fn idle_limit(&self) -> Option<(std::time::Duration, PgError)> {
+        let settings = self.shared.settings.read();
+        let (name, code, what) = match self.block {
+            Block::None => ("idle_session_timeout", "57P05", "idle-session"),
+            Block::Explicit | Block::Implicit => {
+                ("idle_in_transaction_session_timeout", "25P03", "idle-in-transaction")
+            }
+        };
+        let limit = settings.timeout(name)?;
+        let message = format!("terminating connection due to {what} timeout");
+        Some((limit, PgError::fatal(code, message)))
     }
 
     fn rest(&mut self) {

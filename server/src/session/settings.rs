@@ -542,6 +542,12 @@ impl Settings {
         (millis > 0).then(|| std::time::Duration::from_millis(millis))
     }
 
+    /// A limit of time that is off by default; cheap where it is.
+    pub fn timeout(&self, name: &str) -> Option<std::time::Duration> {
+        let given = [&self.local, &self.session, &self.startup].into_iter();
+        given.clone().any(|values| values.contains_key(name)).then(|| self.milliseconds(name))?
+    }
+
     /// `TimeZone`.
     pub fn time_zone(&self) -> chrono_tz::Tz {
         parse_time_zone(&self.known("TimeZone")).unwrap_or(chrono_tz::UTC)

@@ -67,7 +67,7 @@ pub(super) fn until(rows: RowStream, deadline: Option<tokio::time::Instant>) -> 
 }
 
 /// Waits for that long; for ever without a limit.
-pub(super) async fn elapsed(limit: Option<Duration>) {
+pub(crate) async fn elapsed(limit: Option<Duration>) {
     match limit {
         Some(limit) => tokio::time::sleep(limit).await,
         None => std::future::pending().await,
