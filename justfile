@@ -13,11 +13,15 @@ check:
     .ci/run
 
 # Tests that take minutes: crashes, clients.
-slow: crash clients
+slow: crash bank clients
 
 # Kills the server 200 times under load and looks for lost or half-visible commits.
 crash runs="200":
     CHRONOS_CRASH_RUNS={{runs}} cargo test -p chronos-tests -p chronos-server --test node crash -- --nocapture
+
+# Moves money with sixteen clients; its sum must be right now and as of the commits.
+bank seconds="300":
+    CHRONOS_BANK_SECONDS={{seconds}} cargo test -p chronos-tests -p chronos-server --test node the_sum_of_all -- --nocapture
 
 # The same statements through other people's drivers (needs Python 3 and a package index).
 clients:

@@ -6,7 +6,8 @@ use arrow::datatypes::FieldRef;
 use chronos_catalog::SqlType;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::{
-    ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, ObjectName, TimezoneInfo,
+    ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, Ident, ObjectName,
+    ObjectNamePart, TimezoneInfo,
 };
 
 use crate::error::{Error, Result};
@@ -117,8 +118,18 @@ fn custom(name: &ObjectName, arguments: &[String]) -> Result<SqlType> {
         "jsonb" => SqlType::Jsonb,
         "oid" | "regclass" | "regtype" | "regproc" | "regprocedure" | "regnamespace"
         | "regrole" | "xid" | "cid" => SqlType::Oid,
-        _ => return Err(no_such_type(&name.to_string())),
+        // PostgreSQL's own name of an array type.
+        _ => match base.strip_prefix('_').map(element) {
+            Some(Some(item)) => SqlType::Array(Box::new(item)),
+            _ => return Err(no_such_type(&name.to_string())),
+        },
     })
+}
+
+/// The type of the items of an array by its bare name.
+fn element(name: &str) -> Option<SqlType> {
+    let name = ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))]);
+    custom(&name, &[]).ok().filter(|ty| !matches!(ty, SqlType::Array(_)))
 }
 
 fn last_part(name: &ObjectName) -> String {

@@ -4,6 +4,7 @@ mod crash;
 mod errors;
 mod files;
 mod flights;
+mod isolation;
 mod lifecycle;
 mod never_ignored;
 mod psql;

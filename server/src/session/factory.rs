@@ -18,6 +18,9 @@ use crate::pgwire::listener::{SessionFactory, StartupParameters};
 /// The one database of a server.
 pub const DATABASE: &str = "chronos";
 
+/// Its other name: what PostgreSQL's tools connect to when they are told no database.
+const MAINTENANCE_DATABASE: &str = "postgres";
+
 /// Bytes that the queries of all sessions may hold for sorts, joins and groups before they spill.
 const QUERY_MEMORY: usize = 2 << 30;
 
@@ -58,7 +61,7 @@ impl Sessions {
             }
             None => startup.database,
         };
-        if database != DATABASE {
+        if ![DATABASE, MAINTENANCE_DATABASE].contains(&database.as_str()) {
             let message = format!("database \"{database}\" does not exist");
             return Err(PgError::fatal("3D000", message));
         }

@@ -7,14 +7,14 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use chronos_catalog::{Oid, RowRef, SegmentId};
+use chronos_catalog::{Oid, Relation, RowRef, SegmentId};
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{UInt32Type, UInt64Type};
 use datafusion::catalog::TableProvider;
 use datafusion::sql::sqlparser::ast::{
-    Distinct, GroupByExpr, LimitClause, LockType, NonBlock, ObjectName, ObjectNamePart, Query,
-    Select, SetExpr, Statement, TableFactor, TableWithJoins, Visit, Visitor,
+    Distinct, GroupByExpr, LimitClause, Lock, LockTableMode, LockType, NonBlock, ObjectName,
+    ObjectNamePart, Query, Select, SetExpr, Statement, TableFactor, TableWithJoins, Visit, Visitor,
 };
 use futures::StreamExt;
 
@@ -33,6 +33,37 @@ struct Locked {
 }
 
 impl Session {
+    /// LOCK TABLE. The modes that hold off only a change of the table's definition need nothing
+    /// here: a transaction reads the definitions of its own instant.
+    pub(super) fn lock_table(&mut self, lock: &Lock) -> PgResult<String> {
+        use LockTableMode as Mode;
+        if self.block == super::transaction::Block::None {
+            let message = "LOCK TABLE can only be used in transaction blocks";
+            return Err(PgError::new("25P01", message));
+        }
+        let scope = self.scope()?;
+        for table in &lock.tables {
+            let name = self.relation_name(&table.name)?;
+            let lookup = scope.lookup();
+            let found = lookup.relation(&name);
+            let (_, object) = found.ok_or_else(|| super::names::no_relation(&name))?;
+            if !matches!(object.relation, Relation::Table(_) | Relation::View { .. }) {
+                let message = format!("\"{name}\" is not a table or view");
+                return Err(PgError::new("42809", message));
+            }
+        }
+        match &lock.lock_mode {
+            Some(Mode::AccessShare | Mode::RowShare | Mode::RowExclusive) => {
+                Ok("LOCK TABLE".to_owned())
+            }
+            mode => {
+                let mode = mode.as_ref().map_or("ACCESS EXCLUSIVE".to_owned(), ToString::to_string);
+                Err(PgError::unsupported(format!("LOCK TABLE IN {mode} MODE"))
+                    .hint("Lock rows with SELECT … FOR UPDATE, or use an advisory lock."))
+            }
+        }
+    }
+
     /// A query with locks at its top.
     pub(super) async fn locking_query(&mut self, query: &Query) -> PgResult<Response> {
         self.check_locks()?;

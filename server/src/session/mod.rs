@@ -43,6 +43,7 @@ mod position;
 mod prepared;
 mod query;
 #[allow(clippy::module_inception)]
+mod scalar_relations;
 mod session;
 mod settings;
 mod shared;

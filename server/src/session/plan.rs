@@ -132,6 +132,7 @@ impl Session {
         super::parameters::declare(&mut statement, &types);
         rewrite(&mut statement);
         super::functions::rewrite(&mut statement);
+        super::scalar_relations::rewrite(&mut statement, &state);
         let catalog = SessionCatalog(Arc::clone(&self.shared));
         let bound = chronos_sql_ext::bind(&statement, &catalog)?;
         let names = match sql {

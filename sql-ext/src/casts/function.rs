@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, FieldRef};
 use chronos_catalog::SqlType;
 use datafusion::common::{Result, ScalarValue};
@@ -72,7 +73,15 @@ impl ScalarUDFImpl for CastFunction {
         let [value] = args.args.as_slice() else {
             return Err(internal("a cast has one argument").into());
         };
-        let cast = |array| convert(array, &self.from, &self.to, Mode::Explicit, &self.settings);
+        let promised = self.to.arrow();
+        let cast = |array: &ArrayRef| -> Result<ArrayRef> {
+            let array = convert(array, &self.from, &self.to, Mode::Explicit, &self.settings)?;
+            // The items of a list of json are marked as such; what they are made of is the same.
+            if array.data_type() == &promised {
+                return Ok(array);
+            }
+            Ok(arrow::compute::cast(&array, &promised)?)
+        };
         Ok(match value {
             ColumnarValue::Array(array) => ColumnarValue::Array(cast(array)?),
             ColumnarValue::Scalar(scalar) => {

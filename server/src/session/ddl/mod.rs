@@ -72,6 +72,7 @@ impl Session {
             Statement::CreateSequence { .. } => self.create_sequence(sql).await,
             Statement::Drop { .. } => self.drop_objects(sql).await,
             Statement::AlterTable(alter) => self.alter_table(alter).await,
+            Statement::Lock(lock) => self.lock_table(lock),
             Statement::Truncate(truncate) => self.truncate(truncate).await,
             Statement::Comment { .. } => self.comment(sql).await,
             // PostgreSQL's own background work has nothing to do here.
@@ -101,13 +102,16 @@ impl Session {
     }
 
     /// The objects as the transaction sees them, and the way to look names up.
-    pub(super) fn scope(&self) -> PgResult<NameScope> {
+    pub(in crate::session) fn scope(&self) -> PgResult<NameScope> {
         let (objects, at) = self.shared.objects()?;
         Ok(NameScope { objects, at, path: self.shared.search_path() })
     }
 
     /// The relation that a name means.
-    pub(super) fn relation_name(&self, name: &ast::ObjectName) -> PgResult<RelationName> {
+    pub(in crate::session) fn relation_name(
+        &self,
+        name: &ast::ObjectName,
+    ) -> PgResult<RelationName> {
         relation(name, &self.shared.identity.database)
     }
 
