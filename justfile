@@ -23,6 +23,22 @@ crash runs="200":
 bank seconds="300":
     CHRONOS_BANK_SECONDS={{seconds}} cargo test -p chronos-tests -p chronos-server --test node the_sum_of_all -- --nocapture
 
+# Flips bytes of a small database's files, one at a time: no read may be wrong.
+flips count="2000" seed="1":
+    CHRONOS_FLIPS={{count}} CHRONOS_SEED={{seed}} cargo test -p chronos-server --lib flipped_byte -- --nocapture
+
+# Random histories against a plain list of versions.
+model seeds="10000" first="0":
+    CHRONOS_SEEDS={{seeds}} CHRONOS_SEED={{first}} cargo test -p chronos-storage -p chronos-server --lib random_histories -- --nocapture
+
+# Random faults of the object store.
+faults seeds="100" first="1":
+    CHRONOS_SEEDS={{seeds}} CHRONOS_SEED={{first}} cargo test -p chronos-server --lib random_faults -- --nocapture
+
+# Object stores of others: moto and Azurite (needs Python 3, npm and their package indexes).
+stores:
+    tests/clients/stores.sh
+
 # The same statements through other people's drivers (needs Python 3 and a package index).
 clients:
     tests/clients/run.sh

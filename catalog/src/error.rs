@@ -33,6 +33,12 @@ pub enum Error {
         /// The directory.
         path: String,
     },
+    /// A data directory that was to be new holds something already.
+    #[error("directory \"{path}\" is not empty")]
+    NotEmpty {
+        /// The directory.
+        path: String,
+    },
     /// The log did not take the entry; it may still take effect.
     #[error("the outcome of the commit is unknown: {reason}")]
     OutcomeUnknown {

@@ -180,6 +180,21 @@ impl Objects {
         self.histories.entry(oid).or_default().push(version);
     }
 
+    /// Forgets every definition after an instant.
+    fn cut_off(&mut self, at: CommitTs) {
+        for history in self.histories.values_mut() {
+            history.retain(|v| v.period.from <= at);
+            if let Some(last) = history.last_mut() {
+                last.period.to = last.period.to.filter(|to| *to <= at);
+            }
+        }
+        self.histories.retain(|_, history| !history.is_empty());
+        for oids in self.names.values_mut() {
+            oids.retain(|oid| self.histories.contains_key(oid));
+        }
+        self.names.retain(|_, oids| !oids.is_empty());
+    }
+
     /// Ends an object at an instant; likewise.
     pub fn end(&mut self, oid: Oid, at: CommitTs) {
         if let Some(version) = self.histories.get_mut(&oid).and_then(|h| h.last_mut())
@@ -191,6 +206,17 @@ impl Objects {
 }
 
 impl State {
+    /// Forgets every definition after an instant, and the manifests of tables that came later.
+    /// The other manifests are the storage's to cut.
+    ///
+    /// Identifiers and the values of sequences stay used up.
+    pub fn cut_off(&mut self, at: CommitTs) {
+        self.last_commit = self.last_commit.min(at);
+        let objects = Arc::make_mut(&mut self.objects);
+        objects.cut_off(at);
+        self.manifests.retain(|oid, _| !objects.history(*oid).is_empty());
+    }
+
     /// Applies one command. Deterministic: the same commands in the same order give the same
     /// state and the same outcomes on every node.
     ///

@@ -3,10 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use chronos_catalog::CommitTs;
+use chronos_catalog::clock::{Clock, SystemClock};
+use chronos_catalog::raft::{Finding, Severity};
+use chronos_sql_ext::instant;
 use clap::{Arg, ArgMatches, Command, value_parser};
 
 use crate::config::{Config, ConfigError, Overrides};
-use crate::node;
+use crate::engine::EngineResult;
+use crate::{node, offline, restore};
 
 /// What works on a data directory while no server does.
 const OFFLINE: &[(&str, &str)] = &[
@@ -28,12 +33,29 @@ fn command() -> Command {
                 .args(serve_args()),
         );
     for &(name, about) in OFFLINE {
-        let data_dir = Arg::new("data_dir")
-            .long("data-dir")
-            .value_name("DIR")
-            .value_parser(value_parser!(PathBuf))
-            .help("The data directory");
-        command = command.subcommand(Command::new(name).about(about).arg(data_dir));
+        let data_dir =
+            Arg::new("data_dir").long("data-dir").value_name("DIR").help("The data directory");
+        let store = Arg::new("store").long("store").value_name("URL").help("Where segments live");
+        let mut offline = Command::new(name).about(about).args([data_dir, store]);
+        let url = |name: &'static str| Arg::new(name).long(name).value_name("URL");
+        match name {
+            "check" => {
+                offline = offline.arg(url("backup").help("Verify the backups there instead"));
+            }
+            "backup" => {
+                offline = offline.arg(url("to").required(true).help("Where backups are kept"));
+            }
+            "restore" => {
+                offline = offline.arg(url("from").required(true).help("Where the backup is")).arg(
+                    Arg::new("as_of")
+                        .long("as-of")
+                        .value_name("INSTANT")
+                        .help("Restore the database as it was then; text without a zone is UTC"),
+                );
+            }
+            _ => {}
+        }
+        command = command.subcommand(offline);
     }
     command
 }
@@ -78,10 +100,106 @@ pub fn main() -> ExitCode {
     let served = match matches.subcommand() {
         None => config(&matches),
         Some(("serve", matches)) => config(matches),
+        Some(("check", matches)) => return check(matches),
+        Some(("inspect", matches)) => return inspect(matches),
+        Some(("backup", matches)) => return backup(matches),
+        Some(("restore", matches)) => return restore(matches),
         Some((name, _)) => return fail(&format!("\"chronos {name}\" is not supported yet")),
     };
     match served.map_err(node::Error::from).and_then(node::run) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// The settings of a command that works on a data directory: the environment's and the flags'.
+fn offline_config(matches: &ArgMatches) -> Result<Config, ConfigError> {
+    let mut flags = Overrides::default();
+    for (name, flag) in [("data_dir", "--data-dir"), ("store", "--store")] {
+        if let Ok(Some(value)) = matches.try_get_one::<String>(name) {
+            flags.set(flag, name, value);
+        }
+    }
+    Config::load(None, &Overrides::from_environment(std::env::vars_os()), &flags)
+}
+
+/// Verifies a data directory that no server has open: 0 where all is well, else 1.
+fn check(matches: &ArgMatches) -> ExitCode {
+    let config = match offline_config(matches) {
+        Ok(config) => config,
+        Err(error) => return fail(&error),
+    };
+    let checked = match matches.get_one::<String>("backup") {
+        Some(url) => restore::verify(url),
+        None => offline::check(&config),
+    };
+    match checked {
+        Ok(findings) => tell(&findings),
+        Err(error) => fail(&error),
+    }
+}
+
+/// Writes a backup of a data directory that no server has open.
+fn backup(matches: &ArgMatches) -> ExitCode {
+    let url = matches.get_one::<String>("to").map_or("", String::as_str);
+    match offline_config(matches) {
+        Ok(config) => done(restore::backup(&config, url)),
+        Err(error) => fail(&error),
+    }
+}
+
+/// Makes a data directory of a backup.
+fn restore(matches: &ArgMatches) -> ExitCode {
+    let url = matches.get_one::<String>("from").map_or("", String::as_str);
+    let config = match offline_config(matches) {
+        Ok(config) => config,
+        Err(error) => return fail(&error),
+    };
+    let as_of = match matches.get_one::<String>("as_of") {
+        None => None,
+        Some(text) => {
+            let now = SystemClock.now_micros();
+            match instant::parse(text, chrono_tz::UTC, CommitTs(now)) {
+                Ok(at) => Some(at),
+                Err(error) => return fail(&error),
+            }
+        }
+    };
+    done(restore::restore(&config, url, as_of))
+}
+
+fn done(result: EngineResult<String>) -> ExitCode {
+    match result {
+        Ok(message) => {
+            println!("{message}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+fn tell(findings: &[Finding]) -> ExitCode {
+    for finding in findings {
+        println!("{finding}");
+    }
+    match findings.iter().any(|f| f.severity == Severity::Damaged) {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
+}
+
+/// Shows what a data directory that no server has open holds.
+fn inspect(matches: &ArgMatches) -> ExitCode {
+    let config = match offline_config(matches) {
+        Ok(config) => config,
+        Err(error) => return fail(&error),
+    };
+    match offline::inspect(&config) {
+        Ok(Ok(lines)) => {
+            lines.iter().for_each(|line| println!("{line}"));
+            ExitCode::SUCCESS
+        }
+        Ok(Err(findings)) => tell(&findings),
         Err(error) => fail(&error),
     }
 }

@@ -136,6 +136,8 @@ pub struct Config {
     pub snapshot_log_bytes: u64,
     /// How often the node looks for segments to compact; zero for never.
     pub compaction_interval: Duration,
+    /// How often expired rows (`ttl`) are ended; zero for never.
+    pub ttl_interval: Duration,
     /// How far the hybrid clock may run ahead of the wall clock.
     pub clock_skew_max: Duration,
     /// Bytes of memory for decoded metadata, key files and row ends of cold segments.
@@ -169,6 +171,7 @@ impl Default for Config {
             bulk_bytes: 32 << 20,
             snapshot_log_bytes: 64 << 20,
             compaction_interval: Duration::from_secs(10),
+            ttl_interval: Duration::from_secs(60),
             clock_skew_max: Duration::from_millis(500),
             cache_bytes: 256 << 20,
             shutdown_timeout: Duration::from_secs(10),
@@ -220,6 +223,7 @@ static SETTINGS: &[Setting] = settings![
     bulk_bytes: parse_number / show, "Bytes from which on a transaction writes segments ahead";
     snapshot_log_bytes: parse_number / show, "Bytes of log between snapshots";
     compaction_interval: parse_duration / show_duration, "How often segments are looked at for compaction; 0ms for never";
+    ttl_interval: parse_duration / show_duration, "How often expired rows are ended; 0ms for never";
     clock_skew_max: parse_duration / show_duration, "How far commit times may be ahead of the clock";
     cache_bytes: parse_number / show, "Bytes of memory for what is known of segments";
     shutdown_timeout: parse_duration / show_duration, "How long a stop waits for statements";

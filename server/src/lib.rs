@@ -8,6 +8,8 @@ pub mod engine;
 pub mod error;
 pub mod http;
 pub mod node;
+mod offline;
 pub mod pgwire;
+mod restore;
 pub mod session;
 mod sqlstate;

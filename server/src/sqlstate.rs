@@ -87,6 +87,10 @@ fn engine(error: &EngineError) -> PgError {
         EngineError::SequenceBounds { .. } => new("22003"),
         EngineError::InstantInFuture { .. } => new("22023"),
         EngineError::Shape { .. } => PgError::internal(message),
+        EngineError::Refused(_) => new("55000"),
+        EngineError::MemoryFull { cause } => new("53200")
+            .detail(cause.clone())
+            .hint("chronos.uploads shows what waits; commits go on when the store takes it."),
         EngineError::Unsupported(_) => new("0A000"),
         EngineError::OutcomeUnknown { .. } => new("40003"),
         EngineError::ShuttingDown => new("57P01"),
@@ -101,7 +105,7 @@ fn catalog(error: &chronos_catalog::Error) -> PgError {
     let code = match error {
         E::Corrupt { .. } => "XX001",
         E::Io { .. } => "58030",
-        E::InUse { .. } => "55006",
+        E::InUse { .. } | E::NotEmpty { .. } => "55006",
         E::OutcomeUnknown { .. } => "40003",
         E::NotLeader { .. } => "57P03",
         E::TooLarge { .. } => "54000",
@@ -131,7 +135,7 @@ fn storage(error: &chronos_storage::Error) -> PgError {
         E::NoSuchSegment { .. } => "72000",
         E::Moved { .. } => "40001",
         E::NoSuchKey { .. } | E::Inconsistent { .. } | E::Encode(_) => "XX000",
-        E::Unsupported(_) => "0A000",
+        E::Unsupported(_) | E::NotEnforced { .. } => "0A000",
     };
     PgError::new(code, error.to_string())
 }

@@ -137,6 +137,18 @@ pub enum Extension {
         /// The number of the commit.
         transaction: ast::Expr,
     },
+    /// `BACKUP DATABASE [name] TO 'url'`
+    Backup {
+        /// The database; `None` for the session's.
+        database: Option<ast::ObjectName>,
+        /// Where to.
+        url: ast::Expr,
+    },
+    /// `VERIFY BACKUP 'url'`
+    VerifyBackup {
+        /// Where it is.
+        url: ast::Expr,
+    },
     /// `ERASE FROM t WHERE …`
     Erase {
         /// The table.

@@ -21,6 +21,13 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The store lets objects be created that are there: servers could overwrite each other's.
+    /// SQLSTATE 0A000.
+    #[error("the store \"{url}\" does not enforce that an object is created only once")]
+    NotEnforced {
+        /// The URL as given.
+        url: String,
+    },
     /// An object's bytes are not those that were written. SQLSTATE XX001.
     #[error("object \"{path}\" is corrupt: {reason}")]
     Corrupt {

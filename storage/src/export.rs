@@ -48,6 +48,15 @@ struct SegmentExport {
 }
 
 impl Store {
+    /// What [`Store::restore_hot`] takes for a state without rows in memory.
+    ///
+    /// # Errors
+    /// When it has no encoding (a bug).
+    pub fn nothing_in_memory() -> Result<Bytes> {
+        let none = rmp_serde::to_vec_named(&Export::default());
+        none.map(Bytes::from).map_err(|e| Error::Encode(e.to_string()))
+    }
+
     pub(crate) fn export_hot(&self, state: &State) -> Result<Bytes> {
         let mut export = Export::default();
         for &table in state.manifests.keys() {

@@ -59,10 +59,9 @@ impl Store {
             None => None,
             Some((from, _)) => {
                 let counts = sidecar.counts();
-                let file = self
-                    .objects
-                    .create(|n| paths::row_ends(table, to, n), sidecar.encode())
-                    .await?;
+                let name = |n| paths::row_ends(table, to, n);
+                let file = self.objects.create(name, sidecar.encode()).await?;
+                self.objects.cache_parsed(&file, Arc::new(sidecar));
                 let count = counts.values().map(|&n| u64::from(n)).sum();
                 Some(RowEndsMeta { file, from, to, count, segments: counts })
             }

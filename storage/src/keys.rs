@@ -204,7 +204,7 @@ fn hash_column(column: &ArrayRef, hashes: &mut [Option<u64>]) -> Result<()> {
 const MAGIC: &[u8; 8] = b"CHRKEY01";
 
 /// A segment's key hashes, ascending, each with its row's position.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyHashes {
     hashes: Vec<u64>,
     positions: Vec<u32>,

@@ -13,10 +13,14 @@
 //! - A byte that came from an object store is used only after its checksum was verified.
 //! - What a read at an instant answers does not depend on what has been flushed.
 
+mod backup;
 mod cache;
+mod check;
 mod checksum;
 mod compaction;
+mod cut;
 mod error;
+mod expiry;
 mod export;
 mod flush;
 mod hot;
@@ -24,6 +28,7 @@ mod keys;
 mod lookup;
 mod object;
 mod options;
+mod orphans;
 mod overlay;
 mod parts;
 mod paths;
@@ -38,10 +43,13 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+pub use backup::{Backup, BackupSize, BackupStore, Pin};
 pub use compaction::{CompactionJob, CompactionPlan, CompactionSize, Pace, Wanted};
 pub use error::{Error, Result};
+pub use expiry::{Expiry, TTL, TTL_COLUMN, expired_among, parse_age};
 pub use keys::{KeySpec, hash_key};
 pub use lookup::{fetch_rows, find_keys_committed_after, find_live_keys};
+pub use object::Retry;
 pub use options::StoreOptions;
 pub use overlay::{Overlay, TableOverlay};
 pub use provider::{

@@ -122,7 +122,7 @@ pub async fn fetch_rows(
 }
 
 /// Reads columns together with each version's place.
-fn place_spec(
+pub(crate) fn place_spec(
     table: &TableStore,
     def: &Arc<TableDef>,
     columns: &[usize],
@@ -370,7 +370,7 @@ async fn probe_segment(
 const KEYS: u64 = 1 << 63;
 
 /// The hashes of a key over all rows of a segment.
-async fn computed(
+pub(crate) async fn computed(
     planner: &Planner<'_>,
     id: SegmentId,
     source: Source,

@@ -1,7 +1,11 @@
 //! The object store: durable writes of new objects, verified reads.
 
+mod location;
+mod retry;
+mod write;
+
 use std::ops::Range;
-use std::path::{Path as FsPath, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -14,18 +18,24 @@ use datafusion::parquet::file::metadata::{
 };
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
-use object_store::local::LocalFileSystem;
-use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::sync::OnceCell;
 
 use crate::cache::{Cache, CacheKey, PARSED};
 use crate::checksum;
 use crate::error::{Error, Result};
+use crate::options::StoreOptions;
+
+pub use retry::Retry;
+
+use location::Location;
 
 /// Reads of at most this many blocks go through the cache; longer ones are scans, which would
 /// only push everything else out of it.
 const CACHED_BLOCKS: usize = 8;
+/// Files up to this size are cached as they are written.
+const CACHED_WRITE_BYTES: usize = 4 << 20;
 /// Ranges read at once of one object.
 const CONCURRENT_READS: usize = 8;
 
@@ -33,149 +43,130 @@ const CONCURRENT_READS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Objects {
     store: Arc<dyn ObjectStore>,
+    /// As it was given.
+    url: String,
     prefix: Path,
     /// The directory, where the store is one: object_store does not fsync what it writes.
     local: Option<PathBuf>,
     pub(crate) cache: Cache,
     block_bytes: u32,
+    retry: Retry,
+    /// Set when the store was seen to refuse what it must.
+    probed: OnceCell<()>,
 }
 
 impl Objects {
     /// Opens the store of a URL or path.
     pub(crate) fn open(url: &str, cache_bytes: usize, block_bytes: u32) -> Result<Objects> {
-        let refuse = |reason: String| Error::Url { url: url.to_owned(), reason };
-        let scheme = url.split_once(':').map(|(scheme, _)| scheme).unwrap_or_default();
-        let cloud = |e: object_store::Error| refuse(e.to_string());
-        let prefix_of = || {
-            let path = url.splitn(4, '/').nth(3).unwrap_or_default();
-            Path::parse(path.trim_matches('/')).map_err(|e| refuse(e.to_string()))
-        };
-        let (store, prefix, local): (Arc<dyn ObjectStore>, Path, Option<PathBuf>) = match scheme {
-            "memory" => (Arc::new(InMemory::new()), Path::default(), None),
-            "s3" | "s3a" => {
-                let store = object_store::aws::AmazonS3Builder::from_env()
-                    .with_url(url)
-                    .build()
-                    .map_err(cloud)?;
-                (Arc::new(store), prefix_of()?, None)
-            }
-            "az" | "azure" | "abfs" | "abfss" => {
-                let store = object_store::azure::MicrosoftAzureBuilder::from_env()
-                    .with_url(url)
-                    .build()
-                    .map_err(cloud)?;
-                (Arc::new(store), prefix_of()?, None)
-            }
-            "gs" => {
-                let store = object_store::gcp::GoogleCloudStorageBuilder::from_env()
-                    .with_url(url)
-                    .build()
-                    .map_err(cloud)?;
-                (Arc::new(store), prefix_of()?, None)
-            }
-            "file" => {
-                let path = url.trim_start_matches("file:");
-                let path = path.strip_prefix("//").unwrap_or(path);
-                Self::open_directory(FsPath::new(path))?
-            }
-            _ if url.contains("://") => {
-                return Err(refuse(format!(
-                    "unknown scheme \"{scheme}\"; use a path, file:, s3:, az:, gs: or memory:"
-                )));
-            }
-            _ => Self::open_directory(FsPath::new(url))?,
-        };
-        Ok(Objects { store, prefix, local, cache: Cache::new(cache_bytes), block_bytes })
+        Ok(Self::of(location::open(url)?, url, cache_bytes, block_bytes))
     }
 
-    fn open_directory(path: &FsPath) -> Result<(Arc<dyn ObjectStore>, Path, Option<PathBuf>)> {
-        let io = |action, source| Error::Io { action, path: path.display().to_string(), source };
-        std::fs::create_dir_all(path).map_err(|e| io("create directory", e))?;
-        let path = path.canonicalize().map_err(|e| io("open directory", e))?;
-        let store = LocalFileSystem::new_with_prefix(&path)
-            .map_err(|e| Error::Url { url: path.display().to_string(), reason: e.to_string() })?;
-        Ok((Arc::new(store), Path::default(), Some(path)))
+    /// Of the options' URL, or on the store that they give.
+    pub(crate) fn of_options(options: &StoreOptions) -> Result<Objects> {
+        let location = match &options.store {
+            Some(store) => {
+                Location { store: Arc::clone(store), prefix: Path::default(), local: None }
+            }
+            None => location::open(&options.url)?,
+        };
+        let objects = Self::of(location, &options.url, options.cache_bytes, options.block_bytes);
+        Ok(Objects { retry: options.retry, ..objects })
+    }
+
+    fn of(location: Location, url: &str, cache_bytes: usize, block_bytes: u32) -> Objects {
+        let Location { store, prefix, local } = location;
+        Objects {
+            store,
+            url: url.to_owned(),
+            prefix,
+            local,
+            cache: Cache::new(cache_bytes),
+            block_bytes,
+            retry: Retry::default(),
+            probed: OnceCell::new(),
+        }
     }
 
     fn path(&self, key: &str) -> Path {
         self.prefix.parts().chain(Path::from(key).parts()).collect()
     }
 
-    /// Writes a new object under the first free one of the names, durably: when this returns,
-    /// the object survives a power failure.
-    pub(crate) async fn create(
+    /// Reads all of an object and verifies its size and every block.
+    pub(crate) async fn verify(&self, meta: &ObjectMeta) -> Result<()> {
+        let path = meta.path.clone();
+        let place = self.path(&path);
+        let head = self.retry.call("read", &path, || self.store.head(&place)).await;
+        let size = head.map_err(missing)?.size;
+        if size != meta.size {
+            let reason = format!("it has {size} bytes, {} were expected", meta.size);
+            return Err(Error::Corrupt { path, reason });
+        }
+        let blocks = meta.size.div_ceil(u64::from(meta.block_bytes.max(1)));
+        if meta.checksums.len() as u64 != blocks {
+            let reason = format!("{} checksums stand for {blocks} blocks", meta.checksums.len());
+            return Err(Error::Corrupt { path, reason });
+        }
+        self.fetch_range(meta, 0, 0..meta.size).await.map(drop)
+    }
+
+    /// The keys of all objects below a prefix.
+    pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<String>> {
+        let all = self.list_sizes(prefix).await?;
+        Ok(all.into_iter().map(|(key, _)| key).collect())
+    }
+
+    /// The same with the size of each.
+    pub(crate) async fn list_sizes(&self, prefix: &str) -> Result<Vec<(String, u64)>> {
+        let root = self.path(prefix);
+        let depth = self.prefix.parts().count();
+        let list = || self.store.list(Some(&root)).try_collect::<Vec<_>>();
+        let all = self.retry.call("list", prefix, list).await?;
+        let key = |path: &Path| -> Path { path.parts().skip(depth).collect() };
+        Ok(all.iter().map(|o| (key(&o.location).to_string(), o.size)).collect())
+    }
+
+    /// Reads an object that no checksum is known of.
+    pub(crate) async fn read_unknown(&self, key: &str) -> Result<Bytes> {
+        let path = self.path(key);
+        let get = || async { self.store.get(&path).await?.bytes().await };
+        self.retry.call("read", key, get).await.map_err(missing)
+    }
+
+    /// Reads all of an object, verified and not cached.
+    pub(crate) async fn read_whole(&self, meta: &ObjectMeta) -> Result<Bytes> {
+        self.fetch_range(meta, 0, 0..meta.size).await
+    }
+
+    /// Reads whole blocks and verifies them. What a store gives short or wrong it is asked for
+    /// once more: the way may be at fault rather than the object.
+    async fn fetch_range(
         &self,
-        name: impl Fn(u32) -> String,
-        bytes: Bytes,
-    ) -> Result<ObjectMeta> {
-        for attempt in 0.. {
-            let key = name(attempt);
-            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            match self.store.put_opts(&self.path(&key), bytes.clone().into(), options).await {
-                Ok(_) => {
-                    self.sync(&key).await?;
-                    return Ok(checksum::describe(key, &bytes, self.block_bytes));
-                }
-                // Left by a crash, or by this very call when the store answered an error after
-                // it had written. Either way nobody names it.
-                Err(object_store::Error::AlreadyExists { .. }) => {}
-                Err(source) => {
-                    return Err(Error::ObjectStore { action: "write", path: key, source });
-                }
-            }
-        }
-        unreachable!("the attempts do not end")
-    }
-
-    /// Removes an object that no manifest names.
-    pub(crate) async fn delete(&self, key: &str) -> Result<()> {
-        self.store.delete(&self.path(key)).await.map_err(|source| Error::ObjectStore {
-            action: "delete",
-            path: key.to_owned(),
-            source,
-        })
-    }
-
-    async fn sync(&self, key: &str) -> Result<()> {
-        let Some(root) = self.local.clone() else { return Ok(()) };
-        let key = key.to_owned();
-        let work = move || {
-            let file = root.join(&key);
-            let io = |path: &FsPath, source| Error::Io {
-                action: "sync",
-                path: path.display().to_string(),
-                source,
-            };
-            let sync = |path: &FsPath| {
-                std::fs::File::open(path).and_then(|f| f.sync_all()).map_err(|e| io(path, e))
-            };
-            sync(&file)?;
-            // The directories between may be new as well.
-            let mut directory = file.parent();
-            while let Some(path) = directory {
-                sync(path)?;
-                directory = if path == root { None } else { path.parent() };
-            }
-            Ok(())
-        };
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|e| {
-            Err(Error::Io { action: "sync", path: String::new(), source: std::io::Error::other(e) })
-        })
-    }
-
-    async fn fetch(&self, meta: &ObjectMeta, range: Range<u64>) -> Result<Bytes> {
+        meta: &ObjectMeta,
+        first_block: usize,
+        range: Range<u64>,
+    ) -> Result<Bytes> {
         let length = (range.end - range.start) as usize;
-        let bytes =
-            self.store.get_range(&self.path(&meta.path), range).await.map_err(|source| {
-                Error::ObjectStore { action: "read", path: meta.path.clone(), source }
-            })?;
-        if bytes.len() != length {
-            return Err(Error::Corrupt {
-                path: meta.path.clone(),
-                reason: format!("it is shorter than {} bytes", meta.size),
-            });
+        let path = self.path(&meta.path);
+        let mut last = false;
+        loop {
+            let get = || self.store.get_range(&path, range.clone());
+            let bytes = match length {
+                0 => Bytes::new(),
+                _ => self.retry.call("read", &meta.path, get).await.map_err(missing)?,
+            };
+            let verified = match bytes.len() == length {
+                true => checksum::verify(meta, first_block, &bytes),
+                false => Err(Error::Corrupt {
+                    path: meta.path.clone(),
+                    reason: format!("it is shorter than {} bytes", meta.size),
+                }),
+            };
+            match verified {
+                Ok(()) => return Ok(bytes),
+                Err(error) if last => return Err(error),
+                Err(_) => last = true,
+            }
         }
-        Ok(bytes)
     }
 
     /// Reads a range of an object, verified.
@@ -200,8 +191,7 @@ impl Objects {
         let blocks = (last - first + 1) as usize;
         if blocks > CACHED_BLOCKS {
             let covering = first * block..((last + 1) * block).min(meta.size);
-            let bytes = self.fetch(meta, covering).await?;
-            checksum::verify(meta, first as usize, &bytes)?;
+            let bytes = self.fetch_range(meta, first as usize, covering).await?;
             return Ok(bytes.slice(skip..skip + length));
         }
         let path: Arc<str> = Arc::from(meta.path.as_str());
@@ -213,8 +203,7 @@ impl Objects {
             let to = parts.iter().rposition(Option::is_none).unwrap_or(from);
             let start = (first + from as u64) * block;
             let end = ((first + to as u64 + 1) * block).min(meta.size);
-            let bytes = self.fetch(meta, start..end).await?;
-            checksum::verify(meta, first as usize + from, &bytes)?;
+            let bytes = self.fetch_range(meta, first as usize + from, start..end).await?;
             for (i, n) in (from..=to).enumerate() {
                 let at = i * block as usize;
                 // A copy, so that a cached block does not keep a longer read alive.
@@ -243,13 +232,32 @@ impl Objects {
         if let Some(value) = self.cache.get::<T>(&key) {
             return Ok(value);
         }
-        let bytes = self.fetch(meta, 0..meta.size).await?;
-        checksum::verify(meta, 0, &bytes)?;
+        let bytes = self.read_whole(meta).await?;
         let value =
             parse(&bytes).map_err(|reason| Error::Corrupt { path: meta.path.clone(), reason })?;
         let value = Arc::new(value);
         self.cache.put(key, Arc::clone(&value), meta.size as usize);
         Ok(value)
+    }
+
+    /// Keeps what was just written as a read would: most of what is asked for is young, and keys
+    /// must be looked up while the store is down.
+    pub(crate) fn cache_parsed<T: Send + Sync + 'static>(&self, meta: &ObjectMeta, value: Arc<T>) {
+        let key: CacheKey = (Arc::from(meta.path.as_str()), PARSED);
+        self.cache.put(key, value, meta.size as usize);
+    }
+
+    /// The same with the bytes of a file that is not too large.
+    pub(crate) fn cache_written(&self, meta: &ObjectMeta, bytes: &Bytes) {
+        if bytes.len() > CACHED_WRITE_BYTES {
+            return;
+        }
+        let path: Arc<str> = Arc::from(meta.path.as_str());
+        for (n, block) in bytes.chunks(meta.block_bytes as usize).enumerate() {
+            let block = Arc::new(Bytes::copy_from_slice(block));
+            let length = block.len();
+            self.cache.put((Arc::clone(&path), n as u64), block, length);
+        }
     }
 
     /// A Parquet file's footer and page index.
@@ -274,6 +282,16 @@ impl Objects {
         let value = Arc::new(footer);
         self.cache.put(key, Arc::clone(&value), bytes);
         Ok(value)
+    }
+}
+
+/// An object that a manifest names and that is not there is damage.
+fn missing(error: Error) -> Error {
+    match error {
+        Error::ObjectStore { source: object_store::Error::NotFound { .. }, path, .. } => {
+            Error::Corrupt { path, reason: "it is missing".to_owned() }
+        }
+        other => other,
     }
 }
 

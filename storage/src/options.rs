@@ -1,10 +1,20 @@
 //! What a store is opened with.
 
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+
+use crate::object::Retry;
+
 /// What a store is opened with.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// Where objects are kept: a path, or a `file:`, `memory:`, `s3:`, `az:` or `gs:` URL.
     pub url: String,
+    /// A store to use rather than the URL's: tests give one that fails.
+    pub store: Option<Arc<dyn ObjectStore>>,
+    /// How often a call of the store is tried.
+    pub retry: Retry,
     /// The most bytes of verified object blocks, key files and row-end sidecars kept in memory.
     pub cache_bytes: usize,
     /// A bulk segment is closed when it holds this many rows.
@@ -25,6 +35,8 @@ impl StoreOptions {
     pub fn new(url: impl Into<String>) -> Self {
         StoreOptions {
             url: url.into(),
+            store: None,
+            retry: Retry::default(),
             cache_bytes: 256 << 20,
             segment_rows: 1 << 20,
             segment_bytes: 64 << 20,

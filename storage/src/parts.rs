@@ -206,7 +206,12 @@ impl<'a> Planner<'a> {
         self.part(id, source, false, Arc::default())
     }
 
-    async fn committed_part(&self, spec: &ReadSpec, segment: &Segment) -> Result<Option<Part>> {
+    /// What the read sees of one segment.
+    pub(crate) async fn committed_part(
+        &self,
+        spec: &ReadSpec,
+        segment: &Segment,
+    ) -> Result<Option<Part>> {
         let window = spec.window;
         let ends: &SegmentEnds = &segment.ends;
         let mut times = None;

@@ -12,7 +12,9 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::filter::FilterExecBuilder;
 
+use crate::expiry::Expiry;
 use crate::keys::KeySpec;
 use crate::lookup::positions_of;
 use crate::overlay::Overlay;
@@ -48,7 +50,17 @@ pub struct VersionedTable {
     read_ts: ReadTs,
     overlay: Overlay,
     indexes: Vec<KeySpec>,
+    expiry: Option<Expire>,
     schema: SchemaRef,
+}
+
+/// Which rows a read leaves out by their age.
+#[derive(Clone, Copy, Debug)]
+enum Expire {
+    /// Those that have expired at the instant.
+    Alive(i64),
+    /// All others.
+    Expired(i64),
 }
 
 impl VersionedTable {
@@ -66,7 +78,37 @@ impl VersionedTable {
         overlay: Overlay,
     ) -> Self {
         let schema = schema_of(&def, false);
-        VersionedTable { table, oid, def, time, read_ts, overlay, indexes: Vec::new(), schema }
+        let expiry = match time {
+            SystemTime::AsOf(t) => Some(Expire::Alive(t.micros())),
+            _ => None,
+        };
+        let indexes = Vec::new();
+        VersionedTable { table, oid, def, time, read_ts, overlay, indexes, expiry, schema }
+    }
+
+    /// Judges by another instant which rows have expired, in microseconds since the Unix epoch:
+    /// the present is later than the last commit.
+    #[must_use]
+    pub fn expiring_at(mut self, at: i64) -> Self {
+        self.expiry = Some(Expire::Alive(at));
+        self
+    }
+
+    /// Shows the rows that have expired at an instant, and no others.
+    #[must_use]
+    pub fn expired_at(mut self, at: i64) -> Self {
+        self.expiry = Some(Expire::Expired(at));
+        self
+    }
+
+    /// What rows must be like to be seen, besides when they were there.
+    fn expiry(&self) -> Option<(Expr, usize)> {
+        let expiry = Expiry::of(&self.def)?;
+        let column = self.schema.index_of(expiry.column()).ok()?;
+        match self.expiry? {
+            Expire::Alive(at) => Some((expiry.alive(at), column)),
+            Expire::Expired(at) => Some((expiry.expired(at), column)),
+        }
     }
 
     /// Adds the columns `_segment` and `_position`.
@@ -153,6 +195,37 @@ impl TableProvider for VersionedTable {
     }
 
     async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let Some((condition, column)) = self.expiry() else {
+            return self.scan_all(state, projection, filters, limit).await;
+        };
+        let mut read: Vec<usize> =
+            projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let shown: Vec<usize> = (0..read.len()).collect();
+        if !read.contains(&column) {
+            read.push(column);
+        }
+        let mut filters = filters.to_vec();
+        filters.push(condition.clone());
+        let rows = self.scan_all(state, Some(&read), &filters, None).await?;
+        let schema = DFSchema::try_from(rows.schema().as_ref().clone())?;
+        let condition = state.create_physical_expr(condition, &schema)?;
+        let fetch = limit.filter(|_| filters.len() == 1);
+        let filter = FilterExecBuilder::new(condition, rows)
+            .apply_projection(Some(shown))?
+            .with_fetch(fetch)
+            .build()?;
+        Ok(Arc::new(filter))
+    }
+}
+
+impl VersionedTable {
+    async fn scan_all(
         &self,
         state: &dyn Session,
         projection: Option<&Vec<usize>>,

@@ -38,6 +38,11 @@ pub(crate) struct EndTimes {
 }
 
 impl EndTimes {
+    /// Each position with its row end.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, i64)> {
+        self.positions.iter().copied().zip(self.times.iter().copied())
+    }
+
     /// When the version at a position ended.
     pub(crate) fn get(&self, position: u32) -> Option<i64> {
         self.positions.binary_search(&position).ok().map(|i| self.times[i])
@@ -203,7 +208,7 @@ impl SegmentEnds {
     }
 }
 
-async fn load(objects: &Arc<Objects>, meta: &RowEndsMeta) -> Result<Arc<Sidecar>> {
+pub(crate) async fn load(objects: &Arc<Objects>, meta: &RowEndsMeta) -> Result<Arc<Sidecar>> {
     objects.parsed(&meta.file, Sidecar::decode).await
 }
 
@@ -234,6 +239,11 @@ impl Sidecar {
     /// How many row ends each segment has.
     pub(crate) fn counts(&self) -> BTreeMap<SegmentId, u32> {
         self.segments.iter().map(|(id, times)| (*id, times.positions.len() as u32)).collect()
+    }
+
+    /// The greatest position of each segment.
+    pub(crate) fn last_positions(&self) -> impl Iterator<Item = (SegmentId, u32)> {
+        self.segments.iter().filter_map(|(id, times)| Some((*id, *times.positions.last()?)))
     }
 
     /// The first and the last row end.

@@ -55,13 +55,22 @@ impl Store {
     /// # Errors
     /// When the URL cannot be opened.
     pub async fn open(options: StoreOptions) -> Result<Arc<Store>> {
-        let objects = Objects::open(&options.url, options.cache_bytes, options.block_bytes)?;
+        let objects = Objects::of_options(&options)?;
         Ok(Arc::new(Store {
             objects: Arc::new(objects),
             options: Arc::new(options),
             tables: RwLock::default(),
             retired: Mutex::default(),
         }))
+    }
+
+    /// Makes sure that the store refuses to create an object that is there. A store that cannot be
+    /// reached is asked before the first write.
+    ///
+    /// # Errors
+    /// [`Error::NotEnforced`]; [`Error::ObjectStore`] where the store cannot be reached or used.
+    pub async fn probe(&self) -> Result<()> {
+        self.objects.probe().await
     }
 
     /// A table's rows; `None` before the commit that made it was applied.

@@ -9,4 +9,5 @@ mod lifecycle;
 mod never_ignored;
 mod psql;
 mod scripts;
+mod stores;
 mod windows;

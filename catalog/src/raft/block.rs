@@ -6,6 +6,10 @@
 //! record  length u32  crc u32  kind u8  ...
 //! ```
 //!
+//! A record that has so many zeros that a sector of it might be nothing else, or a zero at its
+//! end, is masked, and the highest bit of its length says so: a sector of zeros is then always one
+//! that was not written.
+//!
 //! Numbers are little-endian, checksums CRC-32C. Both block checksums also cover the file's
 //! number and the block's offset, so that a block that a user stores in a table, and which then
 //! stands inside of another, is not taken for one of ours.
@@ -15,6 +19,8 @@
 //!   cut short can be dropped whole.
 //! - A block is written only after the one before it is durable; so a bad block that another
 //!   follows is damage, not a crash.
+
+use std::borrow::Cow;
 
 use crate::error::{Error, Result};
 
@@ -54,18 +60,54 @@ pub(crate) fn check_file_header(bytes: &[u8], number: u64, what: &str) -> Result
     Ok(())
 }
 
+/// In a record's length: the record is masked.
+const MASKED: u32 = 1 << 31;
+
 /// Appends a record to a block's body.
 pub(crate) fn put_record(body: &mut Vec<u8>, record: &[u8]) {
-    body.extend_from_slice(&(record.len() as u32).to_le_bytes());
-    body.extend_from_slice(&crc32c::crc32c(record).to_le_bytes());
-    body.extend_from_slice(record);
+    let masked = looks_unwritten(record).then(|| {
+        let mut masked = mask(record);
+        // The last byte of a block must be no zero.
+        masked.push(1);
+        masked
+    });
+    let stored = masked.as_deref().unwrap_or(record);
+    let flag = if masked.is_some() { MASKED } else { 0 };
+    body.extend_from_slice(&(stored.len() as u32 | flag).to_le_bytes());
+    body.extend_from_slice(&crc32c::crc32c(stored).to_le_bytes());
+    body.extend_from_slice(stored);
+}
+
+/// Whether some sector of the record, or what of it stands in the block's last one, might be all
+/// zeros.
+fn looks_unwritten(record: &[u8]) -> bool {
+    // As many zeros as a sector has include a half of one, wherever they begin.
+    let mut halves = record.chunks_exact(SECTOR_BYTES / 2);
+    record.last() == Some(&0) || halves.any(|half| half.iter().all(|&byte| byte == 0))
+}
+
+/// Changes every byte, and back again: no byte of the pattern is zero, and it does not repeat
+/// within a sector.
+fn mask(record: &[u8]) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_u32;
+    let pattern = std::iter::repeat_with(move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8 | 1
+    });
+    record.iter().zip(pattern).map(|(byte, key)| byte ^ key).collect()
 }
 
 /// The record in `bytes`, which hold it and its own header.
-pub(crate) fn read_record(bytes: &[u8]) -> Option<&[u8]> {
+pub(crate) fn read_record(bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
     let record = bytes.get(RECORD_HEADER_BYTES..)?;
-    (u32_at(bytes, 0) as usize == record.len() && u32_at(bytes, 4) == crc32c::crc32c(record))
-        .then_some(record)
+    let length = u32_at(bytes, 0);
+    let good =
+        (length & !MASKED) as usize == record.len() && u32_at(bytes, 4) == crc32c::crc32c(record);
+    match length & MASKED {
+        _ if !good => None,
+        0 => Some(Cow::Borrowed(record)),
+        _ => record.split_last().map(|(_, record)| Cow::Owned(mask(record))),
+    }
 }
 
 /// The header of a block at that offset of the file of that number.
@@ -173,7 +215,7 @@ pub(crate) fn records(bytes: &[u8], body: std::ops::Range<usize>) -> Option<Vec<
         if body.end - at < RECORD_HEADER_BYTES {
             return None;
         }
-        let end = at + RECORD_HEADER_BYTES + u32_at(bytes, at) as usize;
+        let end = at + RECORD_HEADER_BYTES + (u32_at(bytes, at) & !MASKED) as usize;
         if end > body.end {
             return None;
         }
@@ -218,7 +260,7 @@ mod tests {
         for body in [b"one", b"two"] {
             let Found::Block(block) = block_at(&bytes, 7, at) else { panic!("no block at {at}") };
             let ranges = records(&bytes, block.body.clone()).unwrap();
-            assert_eq!(read_record(&bytes[ranges[0].clone()]), Some(&body[..]));
+            assert_eq!(read_record(&bytes[ranges[0].clone()]).as_deref(), Some(&body[..]));
             at = block.body.end;
         }
         assert!(matches!(block_at(&bytes, 7, at), Found::End));
@@ -247,6 +289,29 @@ mod tests {
                     }
                 };
                 assert!(matches!(end, Found::Damaged(_)), "byte {at} bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn flipped_bit_among_zeros_is_damage_too() {
+        for body in [&[0; 3000][..], b"one\0\0", &[&[7; 900][..], &[0; 1500], b"end"].concat()] {
+            // Wherever the sectors begin and end.
+            for before in 0..20 {
+                let bytes = file(&[&vec![1; before * 37], body]);
+                let Found::Block(first) = block_at(&bytes, 7, FILE_HEADER_BYTES) else {
+                    panic!("no block")
+                };
+                let start = first.body.end;
+                let Found::Block(second) = block_at(&bytes, 7, start) else { panic!("no block") };
+                let range = records(&bytes, second.body).unwrap()[0].clone();
+                assert_eq!(read_record(&bytes[range]).as_deref(), Some(body));
+                for at in start..bytes.len() {
+                    let mut bytes = bytes.clone();
+                    bytes[at] ^= 4;
+                    let found = block_at(&bytes, 7, start);
+                    assert!(matches!(found, Found::Damaged(_)), "byte {at} of {}", bytes.len());
+                }
             }
         }
     }

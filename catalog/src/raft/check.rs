@@ -4,12 +4,16 @@
 use std::fmt;
 use std::path::Path;
 
+use openraft::EntryPayload;
+
 use crate::error::Result;
 use crate::raft::block;
 use crate::raft::dir_lock::DirLock;
 use crate::raft::log_files::{self, LogContents, Place};
 use crate::raft::record::decode_entry;
 use crate::raft::snapshot::{self, SnapshotContents};
+use crate::raft::types::Entry;
+use crate::state::State;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +53,16 @@ impl fmt::Display for Finding {
 /// [`crate::Error::InUse`] while a server runs on it, [`crate::Error::Io`] when a directory
 /// cannot be listed. Damage is a finding, not an error.
 pub fn check(dir: &Path) -> Result<Vec<Finding>> {
+    Ok(check_with_state(dir)?.0)
+}
+
+/// The same, and the state that a start would come to; `None` where it would not.
+///
+/// # Errors
+/// Likewise.
+pub fn check_with_state(dir: &Path) -> Result<(Vec<Finding>, Option<State>)> {
     let _lock = DirLock::acquire(dir)?;
+    let mut newest: Option<(u64, State)> = None;
     let mut findings = Vec::new();
     let mut add = |severity, message: String| findings.push(Finding { severity, message });
 
@@ -59,6 +72,9 @@ pub fn check(dir: &Path) -> Result<Vec<Finding>> {
             Ok(contents) => {
                 snapshots.push(index);
                 let commit = contents.state.last_commit;
+                if newest.as_ref().is_none_or(|(best, _)| index > *best) {
+                    newest = Some((index, contents.state));
+                }
                 add(
                     Severity::Fine,
                     format!(
@@ -75,13 +91,13 @@ pub fn check(dir: &Path) -> Result<Vec<Finding>> {
     if !log.exists() {
         let severity = if snapshots.is_empty() { Severity::Fine } else { Severity::Damaged };
         add(severity, format!("there is no log directory \"{}\"", log.display()));
-        return Ok(findings);
+        return Ok((findings, None));
     }
     let contents = match LogContents::read(&log) {
         Ok(contents) => contents,
         Err(error) => {
             add(Severity::Damaged, error.to_string());
-            return Ok(findings);
+            return Ok((findings, None));
         }
     };
     if let Some((path, offset)) = &contents.torn {
@@ -94,12 +110,21 @@ pub fn check(dir: &Path) -> Result<Vec<Finding>> {
         );
     }
     let (mut file, mut bytes) = (None, Vec::new());
+    let (after, state) = newest.map_or((None, State::default()), |(i, s)| (Some(i), s));
+    let mut state = Some(state);
     for (index, (_, place)) in &contents.entries {
         if file != Some(place.file) {
             (file, bytes) = (Some(place.file), read_file(&log, place.file)?);
         }
-        if let Err(error) = decode(&bytes, *place) {
+        let applied = decode(&bytes, *place).and_then(|entry| match (entry.payload, &mut state) {
+            (EntryPayload::Normal(proposal), Some(state)) if Some(*index) > after => {
+                state.apply(&proposal.command).map(drop)
+            }
+            _ => Ok(()),
+        });
+        if let Err(error) = applied {
             add(Severity::Damaged, format!("entry {index} of the log: {error}"));
+            state = None;
         }
     }
     match (contents.entries.first_key_value(), contents.entries.last_key_value()) {
@@ -116,8 +141,9 @@ pub fn check(dir: &Path) -> Result<Vec<Finding>> {
             Severity::Damaged,
             format!("no good snapshot reaches the log, which begins after entry {}", purged.index),
         );
+        state = None;
     }
-    Ok(findings)
+    Ok((findings, state))
 }
 
 fn read_file(log: &Path, number: u64) -> Result<Vec<u8>> {
@@ -126,8 +152,8 @@ fn read_file(log: &Path, number: u64) -> Result<Vec<u8>> {
         .map_err(crate::error::io_error(|| format!("read log file \"{}\"", path.display())))
 }
 
-fn decode(file: &[u8], place: Place) -> Result<()> {
-    let start = place.offset as usize + block::RECORD_HEADER_BYTES;
-    let end = place.offset as usize + place.length as usize;
-    decode_entry(file.get(start..end).unwrap_or(&[])).map(drop)
+fn decode(file: &[u8], place: Place) -> Result<Entry> {
+    let start = place.offset as usize;
+    let record = file.get(start..start + place.length as usize).and_then(block::read_record);
+    decode_entry(&record.unwrap_or_default())
 }

@@ -128,13 +128,14 @@ impl LogContents {
                     let records = block::records(&bytes, block.body.clone())
                         .ok_or_else(|| damaged("its records are damaged"))?;
                     for range in records {
-                        let record = &bytes[range.start + block::RECORD_HEADER_BYTES..range.end];
+                        let record = block::read_record(&bytes[range.clone()])
+                            .ok_or_else(|| damaged("its records are damaged"))?;
                         let place = Place {
                             file: number,
                             offset: range.start as u64,
                             length: range.len() as u32,
                         };
-                        self.follow(record, place).map_err(|e| damaged(&e.to_string()))?;
+                        self.follow(&record, place).map_err(|e| damaged(&e.to_string()))?;
                     }
                     self.next_block = block.number + 1;
                     at = block.body.end;

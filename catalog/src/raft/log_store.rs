@@ -140,7 +140,7 @@ impl LogStore {
         };
         let record = block::read_record(&bytes)
             .ok_or_else(|| corrupt("its checksum is wrong".to_owned()))?;
-        decode_entry(record).map_err(|e| corrupt(e.to_string()))
+        decode_entry(&record).map_err(|e| corrupt(e.to_string()))
     }
 }
 

@@ -5,6 +5,7 @@ mod block;
 mod check;
 mod dir_lock;
 mod health;
+mod image;
 mod log_files;
 mod log_index;
 mod log_store;
@@ -20,6 +21,7 @@ mod types;
 mod tests;
 
 pub use applier::Applier;
-pub use check::{Finding, Severity, check};
+pub use check::{Finding, Severity, check, check_with_state};
 pub use dir_lock::DirLock;
+pub use image::Image;
 pub use node::{RaftNode, RaftOptions};

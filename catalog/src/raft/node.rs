@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::raft::Applier;
 use crate::raft::dir_lock::DirLock;
 use crate::raft::health::Health;
+use crate::raft::image::Image;
 use crate::raft::log_store::LogStore;
 use crate::raft::network::NoPeers;
 use crate::raft::snapshot::{self, SnapshotContents};
@@ -225,6 +226,23 @@ impl RaftNode {
             self.wait(move |m| m.purged >= Some(previous), "purge").await?;
         }
         Ok(())
+    }
+
+    /// A consistent view of everything that is not in the object store.
+    ///
+    /// # Errors
+    /// The log's failure, and what [`Applier::export`] returns.
+    pub async fn image(&self) -> Result<Image> {
+        let inner = &self.inner;
+        let contents = inner
+            .raft
+            .with_state_machine(|machine| {
+                let contents = machine.capture();
+                Box::pin(async move { contents })
+            })
+            .await
+            .map_err(|e| stopped(&inner.shared.health, e))??;
+        Ok(Image::of(contents))
     }
 
     async fn wait(

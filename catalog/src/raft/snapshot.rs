@@ -60,28 +60,9 @@ impl SnapshotContents {
         let name = file_name(self.meta.last_log_id.map_or(0, |id| id.index));
         let (path, partial) = (dir.join(&name), dir.join(format!("{name}.partial")));
         let action = || format!("write snapshot \"{}\"", path.display());
-        let state = encode(&self.state, &path)?;
-        let header = encode(
-            &Header {
-                last_log_id: self.meta.last_log_id.map(LogIdForm::from),
-                membership_log_id: self.meta.last_membership.log_id().map(LogIdForm::from),
-                membership: MembershipForm::of(self.meta.last_membership.membership()),
-                state_bytes: state.len() as u64,
-                rows_bytes: self.rows.len() as u64,
-            },
-            &path,
-        )?;
-        let mut prefix = Vec::with_capacity(PREFIX_BYTES);
-        prefix.extend_from_slice(MAGIC);
-        prefix.extend_from_slice(&VERSION.to_le_bytes());
-        prefix.extend_from_slice(&(header.len() as u32).to_le_bytes());
+        let bytes = self.encode(&format!("snapshot \"{}\"", path.display()))?;
         let mut file = File::create(&partial).map_err(io_error(action))?;
-        let mut crc = 0;
-        for part in [&prefix[..], &header, &state, &self.rows] {
-            crc = crc32c::crc32c_append(crc, part);
-            file.write_all(part).map_err(io_error(action))?;
-        }
-        file.write_all(&crc.to_le_bytes())
+        file.write_all(&bytes)
             .and_then(|()| file.sync_all())
             .and_then(|()| std::fs::rename(&partial, &path))
             .map_err(io_error(action))?;
@@ -90,14 +71,43 @@ impl SnapshotContents {
         Ok(SnapshotFile { path })
     }
 
+    /// The bytes of a file.
+    pub(crate) fn encode(&self, what: &str) -> Result<Vec<u8>> {
+        let state = encode(&self.state, what)?;
+        let header = encode(
+            &Header {
+                last_log_id: self.meta.last_log_id.map(LogIdForm::from),
+                membership_log_id: self.meta.last_membership.log_id().map(LogIdForm::from),
+                membership: MembershipForm::of(self.meta.last_membership.membership()),
+                state_bytes: state.len() as u64,
+                rows_bytes: self.rows.len() as u64,
+            },
+            what,
+        )?;
+        let length = PREFIX_BYTES + header.len() + state.len() + self.rows.len() + 4;
+        let mut bytes = Vec::with_capacity(length);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&(header.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&header);
+        bytes.extend_from_slice(&state);
+        bytes.extend_from_slice(&self.rows);
+        let crc = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        Ok(bytes)
+    }
+
     /// Reads and checks a file.
     pub(crate) fn read(path: &Path) -> Result<SnapshotContents> {
-        let corrupt = |reason: &str| Error::Corrupt {
-            what: format!("snapshot \"{}\"", path.display()),
-            reason: reason.to_owned(),
-        };
         let bytes = std::fs::read(path)
             .map_err(io_error(|| format!("read snapshot \"{}\"", path.display())))?;
+        Self::decode(Bytes::from(bytes), &format!("snapshot \"{}\"", path.display()))
+    }
+
+    /// Checks and reads the bytes of a file, which `what` names in errors.
+    pub(crate) fn decode(bytes: Bytes, what: &str) -> Result<SnapshotContents> {
+        let corrupt =
+            |reason: &str| Error::Corrupt { what: what.to_owned(), reason: reason.to_owned() };
         if bytes.len() < PREFIX_BYTES + 4 || &bytes[..8] != MAGIC {
             return Err(corrupt("it is not a snapshot"));
         }
@@ -108,7 +118,7 @@ impl SnapshotContents {
         if crc32c::crc32c(&bytes[..end]) != u32_at(&bytes, end) {
             return Err(corrupt("its checksum is wrong"));
         }
-        let bytes = Bytes::from(bytes).slice(..end);
+        let bytes = bytes.slice(..end);
         let header_end = PREFIX_BYTES + u32_at(&bytes, 12) as usize;
         let header: Header = bytes
             .get(PREFIX_BYTES..header_end)
@@ -135,9 +145,9 @@ impl SnapshotContents {
     }
 }
 
-fn encode(value: &impl Serialize, path: &Path) -> Result<Vec<u8>> {
+fn encode(value: &impl Serialize, what: &str) -> Result<Vec<u8>> {
     rmp_serde::to_vec_named(value).map_err(|e| Error::Corrupt {
-        what: format!("snapshot \"{}\"", path.display()),
+        what: what.to_owned(),
         reason: format!("it has no encoding: {e}"),
     })
 }

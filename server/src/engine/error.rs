@@ -130,6 +130,15 @@ pub enum Error {
         /// What does not fit.
         reason: String,
     },
+    /// What was asked for cannot be done here (55000).
+    #[error("{0}")]
+    Refused(String),
+    /// Rows cannot be flushed and no more fit in memory (53200).
+    #[error("no more rows fit in memory: the object store cannot be written")]
+    MemoryFull {
+        /// The store's last error.
+        cause: String,
+    },
     /// Something that is not supported (0A000).
     #[error("{0} is not supported")]
     Unsupported(String),

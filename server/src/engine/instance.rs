@@ -12,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::engine::compaction::{self, CompactionRecord, Compactions};
@@ -22,6 +22,12 @@ use crate::engine::maintenance::{self, MaintenanceStats};
 use crate::engine::sequencer::Sequencer;
 use crate::engine::sequences::Sequences;
 use crate::engine::transaction::Transaction;
+use crate::engine::ttl;
+
+/// How long a writer waits for memory while the object store takes nothing.
+const MEMORY_WAIT: Duration = Duration::from_secs(5);
+/// How often it looks.
+const MEMORY_TICK: Duration = Duration::from_millis(200);
 
 /// One node's storage, log and sequencer. One per data directory.
 pub struct Engine {
@@ -72,13 +78,40 @@ impl Engine {
         config: &Config,
         clock: Arc<dyn Clock>,
     ) -> EngineResult<Arc<Engine>> {
-        let store = Store::open(StoreOptions {
-            cache_bytes: config.cache_bytes,
-            ..StoreOptions::new(config.store_url())
-        })
-        .await?;
+        let cache_bytes = config.cache_bytes;
+        let options = StoreOptions { cache_bytes, ..StoreOptions::new(config.store_url()) };
+        Self::open_on(config, clock, options).await
+    }
+
+    /// The same with a given store.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub async fn open_on(
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        options: StoreOptions,
+    ) -> EngineResult<Arc<Engine>> {
+        let store = Store::open(options).await?;
+        match store.probe().await {
+            Ok(()) => {}
+            // The log takes commits, and flushes go on when the store is back.
+            Err(error @ chronos_storage::Error::ObjectStore { .. }) => {
+                error!(%error, "the object store cannot be used");
+            }
+            Err(error) => return Err(error.into()),
+        }
         let applier: Arc<dyn Applier> = Arc::clone(&store) as Arc<dyn Applier>;
         let raft = RaftNode::start(RaftOptions::new(&config.data_dir, 1), applier).await?;
+        // Another server may use a store that was named; one in the data directory is ours.
+        if config.store.is_none() {
+            let state = raft.state().read().clone();
+            match store.collect_orphans(&state).await {
+                Ok(0) => {}
+                Ok(orphans) => info!(orphans, "removed objects that nothing names"),
+                Err(error) => warn!(%error, "could not remove objects that nothing names"),
+            }
+        }
         let clock = Arc::new(HybridClock::with_skew_max(clock, config.clock_skew_max));
         let state = raft.state();
         let applied = raft.applied();
@@ -107,7 +140,8 @@ impl Engine {
         let wake = Arc::clone(&engine.maintain);
         let stopping = engine.stopping.clone();
         engine.spawn(maintenance::run(Arc::downgrade(&engine), wake, stopping.clone()));
-        engine.spawn(compaction::run(Arc::downgrade(&engine), stopping));
+        engine.spawn(compaction::run(Arc::downgrade(&engine), stopping.clone()));
+        engine.spawn(ttl::run(Arc::downgrade(&engine), stopping));
         Ok(engine)
     }
 
@@ -256,6 +290,14 @@ impl Engine {
         compaction::compact_all(self, table).await
     }
 
+    /// Ends the rows of a table that have expired (`ttl`). Gives how many.
+    ///
+    /// # Errors
+    /// The store's or the log's failure; some rows may have ended.
+    pub async fn expire(self: &Arc<Self>, table: Oid) -> EngineResult<u64> {
+        ttl::expire(self, table).await
+    }
+
     /// Moves a table's horizon: nothing before `horizon` can be read any more, and compaction
     /// removes what ended before. A horizon never moves back. One after the last commit is that
     /// commit.
@@ -289,6 +331,7 @@ impl Engine {
     /// `bytes` that are about to be added.
     pub(super) async fn wait_for_memory(&self, bytes: u64) -> EngineResult<()> {
         let max = self.config.hot_bytes_max;
+        let mut waited = Duration::ZERO;
         // The count is what maintenance last measured and what was added since: nearly always
         // enough to know that there is room.
         while self.hot_bytes.load(Ordering::Relaxed) > max {
@@ -298,10 +341,16 @@ impl Engine {
             }
             self.ready()?;
             self.maintain.notify_one();
+            // While flushes fail nobody knows how long it takes.
+            if waited >= MEMORY_WAIT
+                && let Some(cause) = self.stats.upload_error()
+            {
+                return Err(Error::MemoryFull { cause });
+            }
             tokio::select! {
                 () = freed => {}
                 // A failing flush wakes nobody; look again whether the node still works.
-                () = tokio::time::sleep(Duration::from_millis(200)) => {}
+                () = tokio::time::sleep(MEMORY_TICK) => waited += MEMORY_TICK,
             }
         }
         let before = self.hot_bytes.fetch_add(bytes, Ordering::Relaxed);

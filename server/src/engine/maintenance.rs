@@ -4,12 +4,14 @@
 //! A failure is logged once, tried again with growing pauses, and loses nothing: the rows stay
 //! in memory and in the log.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chronos_catalog::{Command, CommitTs, Maintenance, Oid};
-use chronos_storage::HotUsage;
+use chronos_storage::{HotUsage, Retry};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
@@ -19,8 +21,14 @@ use crate::engine::instance::Engine;
 
 /// How often the task looks for work.
 const TICK: Duration = Duration::from_millis(500);
-/// The longest pause after failures.
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// The pauses after failures.
+const AGAIN: Retry = Retry {
+    pause: Duration::from_secs(2),
+    pause_max: Duration::from_secs(60),
+    // It never gives up, and the store's calls end by themselves.
+    retries: u32::MAX,
+    timeout: Duration::MAX,
+};
 
 /// What the background work did since the start.
 #[derive(Debug, Default)]
@@ -35,6 +43,49 @@ pub struct MaintenanceStats {
     pub succeeded_at: AtomicI64,
     /// One flush at a time: a table must not be flushed twice at once.
     pub(super) flushing: tokio::sync::Mutex<()>,
+    uploads: Mutex<BTreeMap<Oid, FailedUpload>>,
+}
+
+/// A table whose rows the object store does not take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedUpload {
+    /// Tries that failed since the last that did not.
+    pub attempts: u64,
+    /// Why the last one failed.
+    pub last_error: String,
+    /// When the first one failed, in microseconds since the Unix epoch.
+    pub since: i64,
+}
+
+impl MaintenanceStats {
+    /// The tables whose last flush failed.
+    pub fn failed_uploads(&self) -> BTreeMap<Oid, FailedUpload> {
+        self.uploads.lock().clone()
+    }
+
+    /// Why the last flush of some table failed, where it did.
+    pub(super) fn upload_error(&self) -> Option<String> {
+        let uploads = self.uploads.lock();
+        uploads.values().next().map(|failed| failed.last_error.clone())
+    }
+
+    fn note_upload(&self, table: Oid, result: &EngineResult<()>, now: i64) {
+        let mut uploads = self.uploads.lock();
+        match result {
+            Ok(()) => {
+                uploads.remove(&table);
+            }
+            Err(error) => {
+                let failed = uploads.entry(table).or_insert_with(|| FailedUpload {
+                    attempts: 0,
+                    last_error: String::new(),
+                    since: now,
+                });
+                failed.attempts += 1;
+                failed.last_error = error.to_string();
+            }
+        }
+    }
 }
 
 /// Looks for work until the engine stops.
@@ -43,7 +94,7 @@ pub(super) async fn run(engine: Weak<Engine>, wake: Arc<Notify>, stopping: Cance
     loop {
         let pause = match failures {
             0 => TICK,
-            n => BACKOFF_MAX.min(TICK * 2u32.saturating_pow(n.min(8))),
+            n => AGAIN.pause_after(n),
         };
         tokio::select! {
             () = stopping.cancelled() => return,
@@ -93,13 +144,22 @@ async fn round(engine: &Engine) -> EngineResult<()> {
     let mut tables: Vec<(usize, Oid)> =
         usage.iter().filter(due).map(|u| (u.bytes, u.table)).collect();
     tables.sort_unstable_by(|a, b| b.cmp(a));
-    let worked = !tables.is_empty();
+    let mut worked = !tables.is_empty();
+    let mut flushed = Ok(());
     for (_, table) in tables {
-        flush_table(engine, table).await?;
+        flushed = flush_table(engine, table).await;
+        if flushed.is_err() {
+            // The store is asked again later, for the others too.
+            break;
+        }
     }
+    // Also while the store takes nothing: the snapshot holds what is in memory.
     if engine.raft.log_bytes() >= engine.config.snapshot_log_bytes {
         snapshot(engine).await?;
-    } else if !worked {
+        worked = true;
+    }
+    flushed?;
+    if !worked {
         return Ok(());
     }
     engine.stats.succeeded_at.store(engine.now_micros(), Ordering::Relaxed);
@@ -109,6 +169,12 @@ async fn round(engine: &Engine) -> EngineResult<()> {
 /// Seals a table's hot segment, writes what is sealed and the row ends, and tells the log.
 pub(super) async fn flush_table(engine: &Engine, table: Oid) -> EngineResult<()> {
     let _one = engine.stats.flushing.lock().await;
+    let flushed = flush_alone(engine, table).await;
+    engine.stats.note_upload(table, &flushed, engine.now_micros());
+    flushed
+}
+
+async fn flush_alone(engine: &Engine, table: Oid) -> EngineResult<()> {
     let open = engine.state.read().manifests.get(&table).is_some_and(|m| m.open.is_some());
     if open {
         engine.propose(Command::Maintain(Maintenance::Seal { table })).await?;
@@ -132,12 +198,12 @@ pub(super) async fn flush_all(engine: &Engine) -> EngineResult<()> {
 
 /// Before a stop.
 pub(super) async fn flush_and_snapshot(engine: &Engine) -> EngineResult<()> {
-    flush_all(engine).await?;
-    // An untouched database needs none.
+    let flushed = flush_all(engine).await;
+    // An untouched database needs none. What could not be flushed is in it.
     if engine.last_commit() > CommitTs::ZERO {
         snapshot(engine).await?;
     }
-    Ok(())
+    flushed
 }
 
 pub(super) async fn snapshot(engine: &Engine) -> EngineResult<()> {

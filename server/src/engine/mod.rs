@@ -12,6 +12,7 @@
 //!            Maintenance: seals, flushes, snapshots; wakes writers that wait for memory
 //! ```
 
+mod backup;
 mod compaction;
 mod erasure;
 mod error;
@@ -27,6 +28,7 @@ mod temporary;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod ttl;
 mod writes;
 
 pub use compaction::CompactionRecord;
@@ -34,9 +36,8 @@ pub use erasure::ErasureUnderWay;
 pub use error::{EngineResult, Error};
 pub use instance::Engine;
 pub use locks::{LockMode, LockWait};
-pub use maintenance::MaintenanceStats;
+pub use maintenance::{FailedUpload, MaintenanceStats};
 pub use references::{Reference, RowsToRefer};
-pub use retention::parse_age;
 pub use sequencer::Committed;
 pub use temporary::{TEMPORARY_PREFIX, drop_temporary};
 pub use transaction::{Savepoint, Transaction};

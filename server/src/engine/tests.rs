@@ -16,7 +16,13 @@ use datafusion::prelude::SessionContext;
 use super::{Engine, Error, Transaction};
 use crate::config::Config;
 
+mod backups;
+mod faults;
+mod flips;
+mod model;
+
 /// A data directory of a test's own.
+#[derive(Debug)]
 struct Dir(PathBuf);
 
 impl Dir {
@@ -617,5 +623,59 @@ async fn history_below_the_horizon_is_refused_and_removed() {
     assert!(!holds(&dir.0.join("store"), old.as_bytes()));
     assert_eq!(read(&engine.begin(), t, None).await, [(1, "new".to_owned())]);
     drop(before);
+    engine.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_names_every_damaged_object_and_a_start_removes_orphans() {
+    use chronos_catalog::raft::Severity;
+    let dir = Dir::new();
+    let engine = dir.open().await;
+    let t = table(&engine).await;
+    for i in 0..3 {
+        insert(&engine, t, &[2 * i, 2 * i + 1], "a").await;
+        let mut transaction = engine.begin();
+        update(&mut transaction, t, 2 * i, "b").await;
+        commit(transaction).await.unwrap();
+        engine.flush(t).await.unwrap();
+    }
+    engine.compact(t).await.unwrap();
+    let mut transaction = engine.begin();
+    update(&mut transaction, t, 1, "c").await;
+    commit(transaction).await.unwrap();
+    engine.flush(t).await.unwrap();
+    let named: Vec<String> = {
+        let state = engine.state().read();
+        let manifest = &state.manifests[&t];
+        let segments = manifest.segments.values();
+        let files = segments.flat_map(|m| m.key_files.values().chain([&m.file]));
+        files.chain(manifest.row_ends.iter().map(|m| &m.file)).map(|f| f.path.clone()).collect()
+    };
+    engine.shutdown().await.unwrap();
+    let check = async || {
+        let config = dir.config();
+        let check = move || crate::offline::check(&config).unwrap();
+        let findings = tokio::task::spawn_blocking(check).await.unwrap();
+        let damaged = findings.into_iter().filter(|f| f.severity == Severity::Damaged);
+        damaged.map(|f| f.message).collect::<Vec<_>>()
+    };
+    assert_eq!(check().await, Vec::<String>::new());
+    assert!(named.len() >= 6, "{named:?}");
+    let store = dir.0.join("store");
+    for path in &named {
+        let file = store.join(path);
+        let good = std::fs::read(&file).unwrap();
+        let mut bad = good.clone();
+        bad[good.len() / 2] ^= 4;
+        std::fs::write(&file, &bad).unwrap();
+        let found = check().await;
+        assert!(found.len() == 1 && found[0].contains(path), "{path}: {found:?}");
+        std::fs::write(&file, &good).unwrap();
+    }
+    let orphan = store.join(format!("tables/{t}/s-77.parquet"));
+    std::fs::write(&orphan, "left by a crash").unwrap();
+    let engine = dir.open().await;
+    assert!(!orphan.exists());
+    assert_eq!(ids(&engine.begin(), t).await, [0, 1, 2, 3, 4, 5]);
     engine.shutdown().await.unwrap();
 }

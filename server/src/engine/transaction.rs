@@ -10,8 +10,8 @@ use chronos_catalog::{
     SegmentId, SegmentMeta, SystemTime, TableDef, TableWrite,
 };
 use chronos_storage::{
-    HIDDEN_COLUMNS, KeySpec, Overlay, VersionedTable, fetch_rows, find_live_keys, hash_key,
-    rows_schema,
+    HIDDEN_COLUMNS, KeySpec, Overlay, TableStore, VersionedTable, expired_among, fetch_rows,
+    find_live_keys, hash_key, rows_schema,
 };
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, new_null_array,
@@ -282,7 +282,8 @@ impl Transaction {
         let def = self.table_def(oid)?;
         let time = SystemTime::AsOf(self.read_ts);
         let overlay = self.pinned.as_ref().unwrap_or(&self.work.overlay).clone();
-        Ok(self.versioned(oid, def, time, self.read_ts, overlay))
+        let table = self.versioned(oid, def, time, self.read_ts, overlay);
+        Ok(Arc::new(Arc::unwrap_or_clone(table).expiring_at(self.present())))
     }
 
     /// All versions of a table up to an instant or, without one, to what the transaction sees;
@@ -351,7 +352,12 @@ impl Transaction {
         let store = self.engine.store.table_or_empty(table, &def);
         let key = KeySpec::of_constraint(table, &def, constraint)?;
         let overlay = &self.work.overlay;
-        Ok(find_live_keys(&store, overlay, &def, &key, keys, self.read_ts).await?)
+        let mut found = find_live_keys(&store, overlay, &def, &key, keys, self.read_ts).await?;
+        let expired = self.expired(&store, &def, &found).await?;
+        for row in &mut found {
+            *row = row.filter(|row| !expired.contains(row));
+        }
+        Ok(found)
     }
 
     /// Writes rows: the table's columns in order, of the table's types. `row_versions` are the
@@ -579,6 +585,22 @@ impl Transaction {
         Ok(())
     }
 
+    /// The present, by which rows expire, in microseconds since the Unix epoch.
+    fn present(&self) -> i64 {
+        self.engine.now_micros().max(self.read_ts.micros())
+    }
+
+    /// Which rows have expired and were not ended yet.
+    async fn expired(
+        &self,
+        store: &TableStore,
+        def: &Arc<TableDef>,
+        found: &[Option<RowRef>],
+    ) -> EngineResult<HashSet<RowRef>> {
+        let rows: Vec<RowRef> = found.iter().flatten().copied().collect();
+        Ok(expired_among(store, &self.work.overlay, def, &rows, self.present()).await?)
+    }
+
     /// Checks new rows against each other and against all that the transaction sees. What was
     /// committed since is checked at the commit.
     async fn check_unique(
@@ -598,7 +620,13 @@ impl Transaction {
                 let key = KeySpec::of_constraint(table, def, constraint)?;
                 let at = self.read_ts;
                 let found = find_live_keys(&store, overlay, def, &key, &batch, at).await?;
-                taken = found.iter().position(Option::is_some);
+                let expired = self.expired(&store, def, &found).await?;
+                if !expired.is_empty() {
+                    // As the background would have done soon.
+                    self.end_rows(table, &expired.iter().copied().collect::<Vec<_>>())?;
+                }
+                let is_alive = |row: &RowRef| !expired.contains(row);
+                taken = found.iter().position(|row| row.as_ref().is_some_and(is_alive));
             }
             if let Some(row) = taken {
                 let (schema, table) = self.names(table);

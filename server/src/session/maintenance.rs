@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chronos_catalog::raft::Severity;
 use chronos_catalog::{CommitTs, Oid, Relation, RowRef, SegmentId, SystemTime};
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{UInt32Type, UInt64Type};
@@ -15,6 +16,15 @@ use super::session::Session;
 use super::transaction::Block;
 use super::write::ROWS;
 use crate::error::{PgError, PgResult};
+
+/// What a procedure does.
+#[derive(Clone, Copy, PartialEq)]
+enum Work {
+    Flush,
+    Compact,
+    Expire,
+    Check,
+}
 
 /// How often an ERASE looks for rows that came meanwhile.
 const ERASE_ROUNDS: usize = 10;
@@ -69,13 +79,17 @@ impl Session {
                 return Err(PgError::unsupported("a subquery as the argument of CALL"));
             }
         };
-        let compacts = match (name.as_str(), arguments.len()) {
-            ("chronos.flush", 0 | 1) => false,
-            ("chronos.compact", 0 | 1) => true,
+        let work = match (name.as_str(), arguments.len()) {
+            ("chronos.flush", 0 | 1) => Work::Flush,
+            ("chronos.compact", 0 | 1) => Work::Compact,
+            ("chronos.expire", 0 | 1) => Work::Expire,
+            ("chronos.check", 0) => Work::Check,
             _ => {
                 let message = format!("procedure {name} does not exist");
-                return Err(PgError::new("42883", message)
-                    .hint("There are chronos.flush([table]) and chronos.compact([table])."));
+                return Err(PgError::new("42883", message).hint(
+                    "There are chronos.flush([table]), chronos.compact([table]), \
+                         chronos.expire([table]) and chronos.check().",
+                ));
             }
         };
         self.refuse_in_block("CALL")?;
@@ -85,14 +99,33 @@ impl Session {
                 .ok_or_else(|| PgError::new("22004", "the table's name must not be null"))?;
             names.push(table_name(&text)?);
         }
+        if work == Work::Check {
+            self.check_store().await?;
+            return Ok("CALL".to_owned());
+        }
         for oid in self.tables_to_keep(&names).await? {
-            if compacts {
-                self.shared.engine.compact(oid).await?;
-            } else {
-                self.shared.engine.flush(oid).await?;
+            let engine = &self.shared.engine;
+            match work {
+                Work::Compact => engine.compact(oid).await?,
+                Work::Expire => engine.expire(oid).await.map(drop)?,
+                Work::Flush | Work::Check => engine.flush(oid).await?,
             }
         }
         Ok("CALL".to_owned())
+    }
+
+    /// `CALL chronos.check()`: a notice for each finding; damage is XX001.
+    async fn check_store(&mut self) -> PgResult<()> {
+        let findings = self.shared.engine.check().await;
+        let damaged: Vec<_> = findings.iter().filter(|f| f.severity == Severity::Damaged).collect();
+        if let Some(first) = damaged.first() {
+            let all: Vec<&str> = damaged.iter().map(|f| f.message.as_str()).collect();
+            return Err(PgError::new("XX001", first.message.clone()).detail(all.join("\n")));
+        }
+        for finding in findings {
+            self.notice(PgError::notice(finding.message));
+        }
+        Ok(())
     }
 
     /// `ERASE FROM t [WHERE …]`: the rows are gone from every instant and every file.
@@ -159,7 +192,7 @@ impl Session {
         self.collect(planned).await
     }
 
-    fn refuse_in_block(&self, what: &str) -> PgResult<()> {
+    pub(super) fn refuse_in_block(&self, what: &str) -> PgResult<()> {
         if self.shared.settings.read().is_on("transaction_read_only") {
             let message = format!("cannot execute {what} in a read-only transaction");
             return Err(PgError::new("25006", message));
@@ -207,7 +240,7 @@ fn table_name(text: &str) -> PgResult<ObjectName> {
     parser.parse_object_name(false).map_err(malformed)
 }
 
-fn text_of(value: &ScalarValue) -> Option<String> {
+pub(super) fn text_of(value: &ScalarValue) -> Option<String> {
     match value {
         ScalarValue::Utf8(text) | ScalarValue::LargeUtf8(text) | ScalarValue::Utf8View(text) => {
             text.clone()

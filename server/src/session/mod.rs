@@ -12,6 +12,7 @@
 pub mod api;
 mod assign;
 mod backends;
+mod backup;
 mod build;
 mod conflict;
 mod coordination;

@@ -353,6 +353,10 @@ impl Session {
             | Extension::AlterRelation { .. } => {
                 return self.run_history(extension).await;
             }
+            Extension::Backup { database, url } => {
+                return self.backup(database.as_ref(), url).await;
+            }
+            Extension::VerifyBackup { url } => return self.verify_backup(url).await,
             Extension::Erase { table, selection } => self.erase(table, selection.as_ref()).await?,
             Extension::AlterSequence(_)
             | Extension::AlterColumn { .. }

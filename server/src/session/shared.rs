@@ -9,11 +9,11 @@ use chronos_catalog::{
     CommitTs, Erasure, Objects, Oid, ReadTs, Relation, SegmentId, SqlType, SystemTime,
 };
 use chronos_sql_ext::system_tables::{
-    CompactionInfo, SegmentInfo, SystemCatalog, SystemSession, TableSize,
+    CompactionInfo, SegmentInfo, SystemCatalog, SystemSession, TableSize, UploadInfo,
 };
 use chronos_sql_ext::text::TextSettings;
 use chronos_sql_ext::{Error as SqlError, Resolved, TemporalCatalog, TemporalInfo};
-use chronos_storage::VersionedTable;
+use chronos_storage::{HotUsage, VersionedTable};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue, TableReference};
 use parking_lot::{Mutex, RwLock};
@@ -443,6 +443,26 @@ impl SystemSession for SystemView {
             rows_written: r.size.rows_written,
         };
         records.map(info).collect()
+    }
+
+    fn uploads(&self) -> Vec<UploadInfo> {
+        let failures = self.0.engine.maintenance_stats().failed_uploads();
+        let usage = self.0.engine.store().hot_usage().into_iter();
+        let info = |usage: HotUsage| {
+            let failure = failures.get(&usage.table);
+            UploadInfo {
+                table: usage.table,
+                state: if failure.is_some() { "failing" } else { "waiting" },
+                rows: usage.rows,
+                row_ends: usage.ends,
+                bytes: usage.bytes as u64,
+                oldest: usage.oldest,
+                attempts: failure.map_or(0, |f| f.attempts),
+                last_error: failure.map(|f| f.last_error.clone()),
+                failing_since: failure.map(|f| f.since),
+            }
+        };
+        usage.map(info).collect()
     }
 
     fn erasures(&self) -> Vec<Erasure> {

@@ -79,6 +79,16 @@ pub(super) fn parse(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Opt
             }
         }
         Extension::UndropTable { table, instant, name }
+    } else if is(&["BACKUP", "DATABASE"]) {
+        cursor.skip(2);
+        let database = if cursor.word("TO") { None } else { Some(cursor.name()?) };
+        if database.is_some() {
+            cursor.expect("TO")?;
+        }
+        Extension::Backup { database, url: cursor.expr()? }
+    } else if is(&["VERIFY", "BACKUP"]) {
+        cursor.skip(2);
+        Extension::VerifyBackup { url: cursor.expr()? }
     } else if is(&["ERASE", "FROM"]) {
         cursor.skip(2);
         let table = cursor.name()?;
@@ -101,7 +111,7 @@ pub(super) fn parse(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Opt
 
 /// Statements of PostgreSQL that are not here, by their first words.
 fn refused(tokens: &[TokenWithSpan]) -> Option<&'static str> {
-    const REFUSED: [&str; 15] = [
+    const REFUSED: [&str; 14] = [
         "PREPARE TRANSACTION",
         "COMMIT PREPARED",
         "ROLLBACK PREPARED",
@@ -112,7 +122,6 @@ fn refused(tokens: &[TokenWithSpan]) -> Option<&'static str> {
         "REFRESH MATERIALIZED VIEW",
         "IMPORT FOREIGN SCHEMA",
         "ALTER SYSTEM",
-        "BACKUP",
         "CREATE RULE",
         "CREATE TABLESPACE",
         "CREATE PUBLICATION",

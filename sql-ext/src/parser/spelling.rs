@@ -9,11 +9,87 @@ pub(super) fn plain(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
     if begins(tokens, &["COPY"]) {
         return Some(copy_options(tokens));
     }
+    if begins(tokens, &["ALTER", "TABLE"])
+        || tokens.first().is_some_and(|t| is_word(Some(t), "CREATE"))
+            && tokens.iter().take(4).any(|t| is_word(Some(t), "TABLE"))
+    {
+        return Some(table_options(tokens));
+    }
     if begins(tokens, &["CREATE"]) {
         let at = tokens.iter().take(4).position(|t| is_word(Some(t), "SEQUENCE"))?;
         return Some(sequence_options(tokens, at + 1));
     }
     None
+}
+
+/// The options of a table as a list of names and literals: `WITH TTL=7d` is `WITH (TTL = '7d')`,
+/// `RESET (ttl)` is `SET (ttl = NULL)`.
+fn table_options(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+    let is = |i: usize, word| is_word(tokens.get(i), word);
+    let token = |i: usize| tokens.get(i).map(|t| &t.token);
+    let like = |i: usize, token| TokenWithSpan { token, ..tokens[i].clone() };
+    let mut out = Vec::with_capacity(tokens.len() + 2);
+    let mut i = 0;
+    let mut depth = 0_usize;
+    while i < tokens.len() {
+        match &tokens[i].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 && is(i, "WITH") && is(i + 1, "TTL") {
+            let value = i + 2 + usize::from(token(i + 2) == Some(&Token::Eq));
+            if let Some((text, used)) = age(&tokens[value.min(tokens.len())..]) {
+                let at = i + 1;
+                out.push(tokens[i].clone());
+                out.push(like(at, Token::LParen));
+                out.push(tokens[at].clone());
+                out.push(like(at, Token::Eq));
+                out.push(like(at, Token::SingleQuotedString(text)));
+                out.push(like(at, Token::RParen));
+                i = value + used;
+                continue;
+            }
+        }
+        if depth == 0 && is(i, "RESET") && token(i + 1) == Some(&Token::LParen) {
+            out.push(like(i, Token::make_keyword("SET")));
+            i += 1;
+            while i < tokens.len() {
+                if matches!(tokens[i].token, Token::Comma | Token::RParen) {
+                    out.push(like(i, Token::Eq));
+                    out.push(like(i, Token::make_keyword("NULL")));
+                }
+                out.push(tokens[i].clone());
+                i += 1;
+            }
+            continue;
+        }
+        let is_age =
+            (is(i, "TTL") || is(i, "HISTORY_RETENTION")) && token(i + 1) == Some(&Token::Eq);
+        if is_age
+            && depth > 0
+            && let Some((text, used)) = age(&tokens[(i + 2).min(tokens.len())..])
+        {
+            out.extend_from_slice(&tokens[i..i + 2]);
+            out.push(like(i + 1, Token::SingleQuotedString(text)));
+            i += 2 + used;
+            continue;
+        }
+        out.push(tokens[i].clone());
+        i += 1;
+    }
+    out
+}
+
+/// `7d`, `90 days` or `'7d'`, and how many tokens it takes.
+fn age(tokens: &[TokenWithSpan]) -> Option<(String, usize)> {
+    match (tokens.first().map(|t| &t.token), tokens.get(1).map(|t| &t.token)) {
+        (Some(Token::SingleQuotedString(text)), _) => Some((text.clone(), 1)),
+        (Some(Token::Number(number, _)), Some(Token::Word(unit))) if unit.quote_style.is_none() => {
+            Some((format!("{number} {}", unit.value), 2))
+        }
+        _ => None,
+    }
 }
 
 /// The options of COPY in the spelling that the parser knows: `(FREEZE on)` is `(FREEZE true)`,

@@ -65,6 +65,27 @@ pub(crate) fn compactions(c: &SystemCatalog, rows: &mut Rows) {
     }
 }
 
+/// What waits to be written to the object store.
+pub(crate) fn uploads(c: &SystemCatalog, rows: &mut Rows) {
+    let tables: Vec<_> = c.tables().into_iter().map(|(rel, _)| rel).collect();
+    for upload in c.session.uploads() {
+        let Some(rel) = tables.iter().find(|rel| rel.oid == upload.table) else { continue };
+        rows.push([
+            ("table_schema", rel.schema.as_str().into()),
+            ("table_name", rel.object.name.as_str().into()),
+            ("table_oid", rel.oid.into()),
+            ("state", upload.state.into()),
+            ("rows", upload.rows.into()),
+            ("row_ends", upload.row_ends.into()),
+            ("bytes", upload.bytes.into()),
+            ("oldest", upload.oldest.into()),
+            ("attempts", upload.attempts.into()),
+            ("last_error", upload.last_error.into()),
+            ("failing_since", upload.failing_since.map(CommitTs).into()),
+        ]);
+    }
+}
+
 pub(crate) fn erasures(c: &SystemCatalog, rows: &mut Rows) {
     for done in c.session.erasures() {
         // A table that was dropped since keeps its receipts.

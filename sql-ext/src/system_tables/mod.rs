@@ -26,4 +26,6 @@ mod views;
 pub use catalog::{SystemCatalog, analyzer_rules};
 pub(crate) use rewrite::call;
 pub use rewrite::rewrite;
-pub use session::{Activity, CompactionInfo, SegmentInfo, Setting, SystemSession, TableSize};
+pub use session::{
+    Activity, CompactionInfo, SegmentInfo, Setting, SystemSession, TableSize, UploadInfo,
+};

@@ -102,6 +102,7 @@ impl SystemTable {
                 "tables" => chronos_tables::tables(c, rows),
                 "segments" => chronos_tables::segments(c, rows),
                 "compactions" => chronos_tables::compactions(c, rows),
+                "uploads" => chronos_tables::uploads(c, rows),
                 "erasures" => chronos_tables::erasures(c, rows),
                 "schema_history" => chronos_tables::schema_history(c, rows),
                 "columns" => chronos_tables::columns(c, rows),

@@ -103,6 +103,30 @@ pub struct CompactionInfo {
     pub rows_written: u64,
 }
 
+/// What a table has in memory that the object store does not have yet, as `chronos.uploads` shows
+/// it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadInfo {
+    /// The table.
+    pub table: Oid,
+    /// `waiting` until it is due, `failing` while the store does not take it.
+    pub state: &'static str,
+    /// Row versions.
+    pub rows: u64,
+    /// Row ends.
+    pub row_ends: u64,
+    /// About how many bytes they take in memory.
+    pub bytes: u64,
+    /// The oldest commit among them.
+    pub oldest: Option<CommitTs>,
+    /// Tries that failed since the last that did not.
+    pub attempts: u64,
+    /// Why the last one failed.
+    pub last_error: Option<String>,
+    /// When the first one failed, in microseconds since the Unix epoch.
+    pub failing_since: Option<i64>,
+}
+
 /// The session and node that system tables are read in; the server implements it.
 pub trait SystemSession: Send + Sync + Debug {
     /// `current_user`.
@@ -142,6 +166,10 @@ pub trait SystemSession: Send + Sync + Debug {
     }
     /// The node's last compactions, oldest first.
     fn compactions(&self) -> Vec<CompactionInfo> {
+        Vec::new()
+    }
+    /// What waits to be written to the object store, by table.
+    fn uploads(&self) -> Vec<UploadInfo> {
         Vec::new()
     }
     /// The receipts of ERASE, oldest first.

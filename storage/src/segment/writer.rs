@@ -202,12 +202,16 @@ impl SegmentFile {
             ..
         } = self;
         let file: Bytes = parquet.into_inner()?.into();
-        let file = objects.create(|n| paths::segment(table, id, n), file).await?;
+        let meta = objects.create(|n| paths::segment(table, id, n), file.clone()).await?;
+        objects.cache_written(&meta, &file);
+        let file = meta;
         let mut key_files = BTreeMap::new();
         for (key, _, hashes) in keys {
-            let bytes = KeyHashes::new(&hashes).encode();
+            let hashes = KeyHashes::new(&hashes);
             let name = |n| paths::key_file(table, id, key.oid, n);
-            key_files.insert(key.oid.0, objects.create(name, bytes).await?);
+            let meta = objects.create(name, hashes.encode()).await?;
+            objects.cache_parsed(&meta, Arc::new(hashes));
+            key_files.insert(key.oid.0, meta);
         }
         let (from_min, from_max) = match from {
             Some((first, last)) if !constant => (CommitTs(first), CommitTs(last)),

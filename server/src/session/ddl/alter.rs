@@ -98,9 +98,7 @@ impl Session {
                     }
                 }
                 def.columns[place].name.clone_from(&new);
-                if def.options.get("time_column") == Some(&old) {
-                    def.options.insert("time_column".to_owned(), new);
-                }
+                super::options::rename_column(&mut def, &old, &new);
                 object.relation = Relation::Table(Arc::new(def));
                 self.change(target.oid, Some(object)).await?;
                 return self.change_views_after(views).await;
@@ -143,9 +141,15 @@ impl Session {
                 // The rows' shape and the key files go by identifiers.
                 def.schema_version -= 1;
             }
+            Op::SetOptionsParens { options } => {
+                super::options::set(&mut def.options, options, &target.def.columns)?;
+                // The rows' shape stays.
+                def.schema_version -= 1;
+            }
             Op::OwnerTo { new_owner } => return self.change_owner(target.oid, new_owner).await,
             other => return Err(PgError::unsupported(format!("ALTER TABLE … {other}"))),
         }
+        super::options::check_column(&def, &target.name)?;
         object.relation = Relation::Table(Arc::new(def));
         self.change(target.oid, Some(object)).await
     }

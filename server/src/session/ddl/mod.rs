@@ -9,6 +9,7 @@ mod drop_column;
 mod identity;
 mod index;
 mod like;
+mod options;
 mod relations;
 mod rename;
 mod roles;

@@ -7,21 +7,17 @@ use chronos_catalog::{Column, ColumnId, Constraint, NameKind, Oid, Relation, Tab
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{
-    CreateTable, CreateTableOptions, Expr, SqlOption, Statement, Value,
+    CreateTable, CreateTableOptions, Expr, SqlOption, Statement,
 };
 use futures::StreamExt;
 
 use super::columns::{NewColumn, NewConstraint, NewKind};
-use super::{NameScope, columns, object};
+use super::{NameScope, columns, object, options};
 use crate::error::{PgError, PgResult};
 use crate::session::build;
 use crate::session::names::fold;
 use crate::session::session::Session;
 use crate::session::temporary::on_commit;
-
-/// Storage parameters of PostgreSQL that change no answer.
-const IGNORED_OPTIONS: [&str; 4] =
-    ["fillfactor", "autovacuum_enabled", "toast_tuple_target", "parallel_workers"];
 
 impl Session {
     pub(super) async fn create_table(&mut self, create: &CreateTable) -> PgResult<String> {
@@ -69,7 +65,7 @@ impl Session {
             next_column: u32::try_from(news.len() + 1).map_err(|_| too_many_columns())?,
             columns: news.iter().map(|n| n.column.clone()).collect(),
             constraints: Vec::new(),
-            options: self.table_options(create, &news)?,
+            options: table_options(create, &columns_of(&news))?,
         };
         for (i, new) in news.iter().enumerate() {
             if let Some(default) = &new.default {
@@ -156,12 +152,13 @@ impl Session {
         if create.columns.len() > columns.len() {
             return Err(PgError::new("42601", "too many column names were specified"));
         }
+        let options = table_options(create, &columns)?;
         let def = Arc::new(TableDef {
             schema_version: 1,
             next_column: u32::try_from(columns.len() + 1).map_err(|_| too_many_columns())?,
             columns,
             constraints: Vec::new(),
-            options: self.table_options(create, &[])?,
+            options,
         });
         let oid = self.allocate_oid().await?;
         let owner = self.owner(&scope);
@@ -294,63 +291,22 @@ impl Session {
             _ => Err(PgError::new("42804", "argument of CHECK must be type boolean")),
         }
     }
+}
 
-    /// `WITH (…)`.
-    fn table_options(
-        &mut self,
-        create: &CreateTable,
-        news: &[NewColumn],
-    ) -> PgResult<BTreeMap<String, String>> {
-        let mut result = BTreeMap::new();
-        result.extend(on_commit(create.on_commit.as_ref(), create.temporary)?);
-        let options = match &create.table_options {
-            CreateTableOptions::None => return Ok(result),
-            CreateTableOptions::With(options) => options,
-            other => return Err(PgError::unsupported(format!("the table option {other}"))),
-        };
-        for option in options {
-            let SqlOption::KeyValue { key, value } = option else {
-                return Err(PgError::new("22023", format!("unrecognized parameter \"{option}\"")));
-            };
-            let key = fold(key);
-            if key == chronos_sql_ext::NO_DATA {
-                continue;
-            }
-            let text = match value {
-                Expr::Value(v) => match &v.value {
-                    Value::SingleQuotedString(s) => s.clone(),
-                    other => other.to_string(),
-                },
-                Expr::Identifier(ident) => fold(ident),
-                other => other.to_string(),
-            };
-            match key.as_str() {
-                "time_column" => {
-                    let column = news.iter().find(|n| n.column.name == text);
-                    if column.is_none() {
-                        let message = format!("column \"{text}\" of time_column does not exist");
-                        return Err(PgError::new("42703", message));
-                    }
-                }
-                "history_retention" => {
-                    if crate::engine::parse_age(&text).is_none() {
-                        let message = format!("invalid value for history_retention: \"{text}\"");
-                        return Err(PgError::new("22023", message)
-                            .hint("A number with s, min, h, d, w or y, such as '90 days'."));
-                    }
-                }
-                "ttl" | "ttl_column" => {
-                    return Err(PgError::unsupported(format!("the table option {key}")));
-                }
-                key if IGNORED_OPTIONS.contains(&key) => {}
-                key => {
-                    return Err(PgError::new("22023", format!("unrecognized parameter \"{key}\"")));
-                }
-            }
-            result.insert(key, text);
-        }
-        Ok(result)
+fn columns_of(news: &[NewColumn]) -> Vec<Column> {
+    news.iter().map(|n| n.column.clone()).collect()
+}
+
+/// `WITH (…)`.
+fn table_options(create: &CreateTable, columns: &[Column]) -> PgResult<BTreeMap<String, String>> {
+    let mut result = BTreeMap::new();
+    result.extend(on_commit(create.on_commit.as_ref(), create.temporary)?);
+    match &create.table_options {
+        CreateTableOptions::None => {}
+        CreateTableOptions::With(options) => options::set(&mut result, options, columns)?,
+        other => return Err(PgError::unsupported(format!("the table option {other}"))),
     }
+    Ok(result)
 }
 
 fn too_many_columns() -> PgError {

@@ -95,12 +95,14 @@ impl Session {
     }
 }
 
-/// The columns that a statement of this module answers.
+/// The columns that a statement of ours answers.
 pub(super) fn fields(extension: &Extension) -> Option<Arc<[FieldDescription]>> {
     let columns = match extension {
         Extension::Restore(restore) if restore.selection.is_some() => restore::ROW_COLUMNS,
         Extension::Restore(restore) if restore.name.is_none() => restore::TABLE_COLUMNS,
         Extension::Revert { .. } => restore::REVERT_COLUMNS,
+        Extension::Backup { .. } => super::backup::BACKUP_COLUMNS,
+        Extension::VerifyBackup { .. } => super::backup::VERIFY_COLUMNS,
         _ => return None,
     };
     Some(describe(columns))
@@ -119,7 +121,11 @@ fn describe(columns: &[(&str, SqlType)]) -> Arc<[FieldDescription]> {
 }
 
 /// An answer of given columns.
-fn answer(columns: &[(&str, SqlType)], arrays: Vec<ArrayRef>, tag: &str) -> PgResult<Response> {
+pub(super) fn answer(
+    columns: &[(&str, SqlType)],
+    arrays: Vec<ArrayRef>,
+    tag: &str,
+) -> PgResult<Response> {
     let schema: Vec<_> = columns.iter().map(|(name, ty)| ty.field(name, true)).collect();
     let batch = RecordBatch::try_new(Arc::new(Schema::new(schema)), arrays)?;
     let rows = futures::stream::iter([Ok(batch)]).boxed();

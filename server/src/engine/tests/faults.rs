@@ -1,0 +1,324 @@
+//! A store that refuses, delays, forgets to answer, and cuts what it gives.
+//!
+//! `CHRONOS_SEEDS` says how many random runs are made, `CHRONOS_SEED` the first.
+
+use chronos_catalog::clock::SystemClock;
+use chronos_storage::{Retry, StoreOptions};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult,
+};
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+
+/// What goes wrong, each as a share of the calls.
+#[derive(Clone, Copy, Debug, Default)]
+struct Faults {
+    refuse: f64,
+    /// Applied, and then an error.
+    forget: f64,
+    /// Answered after longer than is waited for.
+    stall: f64,
+    cut: f64,
+}
+
+const DOWN: Faults = Faults { refuse: 1.0, forget: 0.0, stall: 0.0, cut: 0.0 };
+
+#[derive(Debug)]
+struct FaultyStore {
+    inner: InMemory,
+    faults: Mutex<Faults>,
+    random: Mutex<StdRng>,
+}
+
+impl std::fmt::Display for FaultyStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("faulty store")
+    }
+}
+
+fn failure() -> object_store::Error {
+    object_store::Error::Generic { store: "faulty", source: "503 Slow Down".into() }
+}
+
+impl FaultyStore {
+    fn new(seed: u64) -> Arc<FaultyStore> {
+        Arc::new(FaultyStore {
+            inner: InMemory::new(),
+            faults: Mutex::default(),
+            random: Mutex::new(StdRng::seed_from_u64(seed)),
+        })
+    }
+
+    fn set(&self, faults: Faults) {
+        *self.faults.lock() = faults;
+    }
+
+    fn happens(&self, share: impl Fn(&Faults) -> f64) -> bool {
+        let share = share(&self.faults.lock());
+        self.random.lock().random_bool(share)
+    }
+
+    /// Before a call is carried out.
+    async fn before(&self) -> StoreResult<()> {
+        if self.happens(|f| f.refuse) {
+            return Err(failure());
+        }
+        if self.happens(|f| f.stall) {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for FaultyStore {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> StoreResult<PutResult> {
+        self.before().await?;
+        let done = self.inner.put_opts(location, payload, options).await?;
+        if self.happens(|f| f.forget) { Err(failure()) } else { Ok(done) }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> StoreResult<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        self.before().await?;
+        let mut result = self.inner.get_opts(location, options).await?;
+        if self.happens(|f| f.cut) {
+            result.payload = match result.payload {
+                GetResultPayload::Stream(stream) => {
+                    let half = stream.map_ok(|bytes| bytes.slice(..bytes.len() / 2));
+                    GetResultPayload::Stream(half.boxed())
+                }
+                other => other,
+            };
+        }
+        Ok(result)
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, StoreResult<Path>>,
+    ) -> BoxStream<'static, StoreResult<Path>> {
+        if self.happens(|f| f.refuse) {
+            return futures::stream::iter([Err(failure())]).boxed();
+        }
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+        if self.happens(|f| f.refuse) {
+            return futures::stream::iter([Err(failure())]).boxed();
+        }
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> StoreResult<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> StoreResult<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+async fn open(config: &Config, store: &Arc<FaultyStore>, cache_bytes: usize) -> Arc<Engine> {
+    let retry = Retry {
+        pause: Duration::from_millis(1),
+        timeout: Duration::from_millis(50),
+        ..Retry::default()
+    };
+    let store = Arc::clone(store) as Arc<dyn ObjectStore>;
+    let options =
+        StoreOptions { store: Some(store), retry, cache_bytes, ..StoreOptions::new("test:") };
+    Engine::open_on(config, Arc::new(SystemClock), options).await.unwrap()
+}
+
+/// Named, so that nothing is taken for this directory's own.
+fn config(dir: &Dir) -> Config {
+    Config { store: Some("test:".to_owned()), compaction_interval: Duration::ZERO, ..dir.config() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn store_that_is_down_stops_flushes_and_not_commits() {
+    let (dir, store) = (Dir::new(), FaultyStore::new(1));
+    let config = config(&dir);
+    let engine = open(&config, &store, 1 << 20).await;
+    let t = table(&engine).await;
+    insert(&engine, t, &[1], "cold").await;
+    engine.flush(t).await.unwrap();
+    store.set(DOWN);
+    let first = insert(&engine, t, &[2], "hot").await;
+    for id in 3..10 {
+        insert(&engine, t, &[id], "hot").await;
+    }
+    let error = engine.flush(t).await.unwrap_err();
+    assert!(matches!(error, Error::Storage(_)), "{error:?}");
+    let failed = engine.maintenance_stats().failed_uploads();
+    assert_eq!(failed[&t].attempts, 1);
+    assert!(failed[&t].last_error.contains("503"), "{failed:?}");
+    // A start needs no store either: the log has what is hot. Only what is cold is out of reach.
+    assert!(engine.shutdown().await.is_err());
+    let engine = open(&config, &store, 1 << 20).await;
+    let mut transaction = engine.begin();
+    let error = transaction.insert(t, rows([10], "hot"), None).await.unwrap_err();
+    assert_eq!(crate::error::PgError::from(error).code, "58030");
+    drop(transaction);
+    store.set(Faults::default());
+    insert(&engine, t, &[10], "hot").await;
+    engine.flush(t).await.unwrap();
+    assert!(engine.maintenance_stats().failed_uploads().is_empty());
+    assert_eq!(ids(&engine.begin(), t).await, (1..11).collect::<Vec<_>>());
+    assert_eq!(read(&engine.begin(), t, Some(first)).await.len(), 2);
+    engine.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_are_refused_when_memory_is_full_and_the_store_is_down() {
+    let (dir, store) = (Dir::new(), FaultyStore::new(1));
+    let config = Config { flush_bytes: 20_000, hot_bytes_max: 100_000, ..config(&dir) };
+    let engine = open(&config, &store, 1 << 20).await;
+    let t = table(&engine).await;
+    store.set(DOWN);
+    let text = "x".repeat(5000);
+    let mut id = 0;
+    let error = loop {
+        id += 1;
+        let mut transaction = engine.begin();
+        transaction.insert(t, rows([id], &text), None).await.unwrap();
+        match commit(transaction).await {
+            Ok(_) => assert!(id < 100, "memory is not bounded"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::MemoryFull { .. }), "{error:?}");
+    assert_eq!(crate::error::PgError::from(error).code, "53200");
+    assert_eq!(ids(&engine.begin(), t).await.len() as i64, id - 1);
+    store.set(Faults::default());
+    // It goes on by itself.
+    let before = std::time::Instant::now();
+    let mut transaction = engine.begin();
+    transaction.insert(t, rows([id], &text), None).await.unwrap();
+    let again = async { commit(transaction).await };
+    if again.await.is_err() {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        insert(&engine, t, &[id], &text).await;
+    }
+    assert!(before.elapsed() < Duration::from_secs(60));
+    assert_eq!(ids(&engine.begin(), t).await.len() as i64, id);
+    engine.shutdown().await.unwrap();
+}
+
+/// Writes under random faults; whatever a read says is right.
+async fn run(seed: u64) {
+    let (dir, store) = (Dir::new(), FaultyStore::new(seed));
+    let config = config(&dir);
+    let mut random = StdRng::seed_from_u64(seed);
+    // So little is cached that reads go to the store.
+    let mut engine = open(&config, &store, 0).await;
+    let t = table(&engine).await;
+    let mut right: BTreeMap<i64, String> = BTreeMap::new();
+    let mut past: Vec<(CommitTs, BTreeMap<i64, String>)> = Vec::new();
+    let mut failures = 0;
+    for step in 0..60_i64 {
+        store.set(Faults {
+            refuse: random.random_range(0.0..0.5),
+            forget: random.random_range(0.0..0.5),
+            stall: random.random_range(0.0..0.05),
+            cut: random.random_range(0.0..0.3),
+        });
+        let ids: Vec<i64> = (step * 10..step * 10 + random.random_range(1..10)).collect();
+        let text = format!("step {step}");
+        let mut transaction = engine.begin();
+        // Whether the keys are free may stand in the store.
+        let written = match transaction.insert(t, rows(ids.iter().copied(), &text), None).await {
+            Ok(()) => commit(transaction).await,
+            Err(error) => Err(error),
+        };
+        match written {
+            Ok(commit) => {
+                right.extend(ids.iter().map(|id| (*id, text.clone())));
+                past.push((commit, right.clone()));
+            }
+            Err(error) => {
+                assert!(matches!(error, Error::Storage(_)), "seed {seed}: {error:?}");
+                failures += 1;
+            }
+        }
+        let kept = match random.random_range(0..6) {
+            0..3 => engine.flush(t).await,
+            3 => engine.compact(t).await,
+            4 if step % 5 == 0 => {
+                let _ = engine.shutdown().await;
+                drop(engine);
+                engine = open(&config, &store, 0).await;
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        failures += usize::from(kept.is_err());
+        let Some((at, expected)) = past.get(random.random_range(0..past.len().max(1))) else {
+            continue;
+        };
+        let provider = engine.begin().table(t, SystemTime::AsOf(*at)).unwrap();
+        let context = SessionContext::new();
+        context.register_table("t", provider).unwrap();
+        let frame = context.sql("SELECT id, v FROM t").await.unwrap();
+        match frame.collect().await {
+            Err(_) => failures += 1,
+            Ok(batches) => {
+                let mut found = BTreeMap::new();
+                for batch in &batches {
+                    let ids = batch.column(0).as_primitive::<Int64Type>();
+                    let texts = batch.column(1).as_string_view();
+                    let both = (0..batch.num_rows()).map(|i| (ids.value(i), texts.value(i).into()));
+                    found.extend(both);
+                }
+                assert_eq!(&found, expected, "seed {seed}, step {step}");
+            }
+        }
+    }
+    store.set(Faults::default());
+    engine.flush(t).await.unwrap();
+    for (at, expected) in &past {
+        let found: BTreeMap<i64, String> =
+            read(&engine.begin(), t, Some(*at)).await.into_iter().collect();
+        assert_eq!(&found, expected, "seed {seed}, {at}");
+    }
+    let damaged: Vec<_> = engine
+        .check()
+        .await
+        .into_iter()
+        .filter(|f| f.severity == chronos_catalog::raft::Severity::Damaged)
+        .collect();
+    assert!(damaged.is_empty(), "seed {seed}: {damaged:?}");
+    assert!(failures > 0, "seed {seed} tried nothing");
+    engine.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_faults_lose_nothing_and_change_no_answer() {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let first = number("CHRONOS_SEED").unwrap_or(1);
+    for seed in first..first + number("CHRONOS_SEEDS").unwrap_or(3) {
+        run(seed).await;
+    }
+}
