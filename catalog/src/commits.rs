@@ -72,6 +72,7 @@ pub fn commits_object() -> Object {
         owner: Oid::SUPERUSER,
         comments: BTreeMap::new(),
         acl: Vec::new(),
+        column_acl: BTreeMap::new(),
         relation: Relation::Table(Arc::new(TableDef {
             schema_version: 1,
             columns,

@@ -13,6 +13,7 @@ pub mod format;
 pub mod ids;
 pub mod manifest;
 pub mod raft;
+pub mod roles;
 pub mod schema;
 mod serde_with;
 pub mod state;

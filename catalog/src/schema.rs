@@ -352,6 +352,9 @@ pub struct Object {
     /// GRANTs, as PostgreSQL's aclitem texts.
     #[serde(default)]
     pub acl: Vec<String>,
+    /// GRANTs on columns, by their numbers, likewise.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub column_acl: BTreeMap<u32, Vec<String>>,
     /// What it is.
     pub relation: Relation,
 }
@@ -412,5 +415,12 @@ pub enum Relation {
         verifier: Option<String>,
         /// The roles that it is a member of.
         member_of: Vec<Oid>,
+        /// Those of them that it may give to others.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        admin_of: Vec<Oid>,
+        /// What ALTER DEFAULT PRIVILEGES says of its objects to come, as aclitem texts: by `r`,
+        /// `S` or `n`, followed by the schema's identifier where it is about one.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        default_acls: BTreeMap<String, Vec<String>>,
     },
 }

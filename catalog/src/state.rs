@@ -100,6 +100,7 @@ impl Objects {
             owner: Oid::SUPERUSER,
             comments: BTreeMap::new(),
             acl: Vec::new(),
+            column_acl: BTreeMap::new(),
             relation: Relation::Schema,
         };
         objects.put(Oid::PUBLIC, schema("public"), CommitTs::ZERO);
@@ -113,12 +114,25 @@ impl Objects {
                     attributes: BTreeMap::new(),
                     verifier: None,
                     member_of: Vec::new(),
+                    admin_of: Vec::new(),
+                    default_acls: BTreeMap::new(),
                 },
                 ..schema("chronos")
             },
             CommitTs::ZERO,
         );
+        objects.add_predefined_roles();
         objects
+    }
+
+    /// Adds the roles that every database has and this one lacks, since always. The same on all
+    /// nodes of a release.
+    pub fn add_predefined_roles(&mut self) {
+        for (oid, name, groups) in crate::roles::PREDEFINED {
+            if !self.histories.contains_key(oid) {
+                self.put(*oid, crate::roles::predefined(name, groups), CommitTs::ZERO);
+            }
+        }
     }
 
     /// The definition of an object at an instant.

@@ -6,6 +6,7 @@
 //!
 //! This crate owns meaning, never bytes: it knows neither storage nor protocol.
 
+pub mod access;
 mod arithmetic;
 mod bind;
 pub mod casts;
@@ -17,6 +18,7 @@ mod now;
 mod numeric;
 mod operators;
 mod parser;
+pub mod privileges;
 mod relation;
 mod session;
 mod statement;

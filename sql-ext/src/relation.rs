@@ -55,18 +55,26 @@ impl TemporalRelationPlanner {
                 let plan = self.scan(name, &provider, &hidden, time)?;
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
             }
-            Resolved::View { query, columns } => {
+            Resolved::View { query, columns, owner } => {
                 let mut query = view_query(&name, &query)?;
                 if let Some(clause) = &clause {
                     spread_over(&mut query, clause)?;
                 }
-                bind_view(&mut query, self.catalog.as_ref())?;
-                let plan = context.plan(TableFactor::Derived {
-                    lateral: false,
-                    subquery: query,
-                    alias: None,
-                    sample: None,
-                })?;
+                if let Some(owner) = owner {
+                    self.catalog.enter(owner);
+                }
+                let plan = bind_view(&mut query, self.catalog.as_ref()).and_then(|()| {
+                    context.plan(TableFactor::Derived {
+                        lateral: false,
+                        subquery: query,
+                        alias: None,
+                        sample: None,
+                    })
+                });
+                if owner.is_some() {
+                    self.catalog.leave();
+                }
+                let plan = plan?;
                 let plan = rename(plan, &columns)?;
                 let plan = LogicalPlanBuilder::from(plan).alias(name)?.build()?;
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))

@@ -132,6 +132,8 @@ pub enum Extension {
         /// The comment; `None` takes it away.
         text: Option<String>,
     },
+    /// A statement about roles or privileges.
+    Access(Box<crate::access::Access>),
     /// `REVERT TRANSACTION n`
     Revert {
         /// The number of the commit.

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use chronos_catalog::{CommitTs, SystemTime};
+use chronos_catalog::{CommitTs, Oid, SystemTime};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Result, ScalarValue, TableReference};
 
@@ -21,6 +21,13 @@ pub trait TemporalCatalog: Send + Sync + Debug {
     /// # Errors
     /// 42P01 with a hint where the name exists at another time, 72000 below the horizon.
     fn resolve(&self, name: &TableReference, time: Option<SystemTime>) -> Result<Resolved>;
+
+    /// What is resolved until [`TemporalCatalog::leave`] is read on behalf of that role: the owner
+    /// of the view that is planned.
+    fn enter(&self, _owner: Oid) {}
+
+    /// The end of the innermost [`TemporalCatalog::enter`].
+    fn leave(&self) {}
 
     /// What the provider of a table scan says of time; `None` for a table without history.
     fn info(&self, provider: &dyn TableProvider) -> Option<TemporalInfo>;
@@ -78,6 +85,8 @@ pub enum Resolved {
         query: String,
         /// The output columns' names.
         columns: Vec<String>,
+        /// On whose behalf it reads; `None` for who reads it.
+        owner: Option<Oid>,
     },
 }
 

@@ -107,6 +107,7 @@ impl TemporalCatalog for FakeCatalog {
                 return Ok(Resolved::View {
                     query: "WITH c AS (SELECT * FROM t) SELECT id, x FROM c".into(),
                     columns: vec!["vid".into(), "vx".into()],
+                    owner: None,
                 });
             }
             other => {

@@ -73,6 +73,7 @@ fn table() -> Object {
         owner: Oid::SUPERUSER,
         comments: BTreeMap::new(),
         acl: Vec::new(),
+        column_acl: BTreeMap::new(),
         relation: Relation::Table(std::sync::Arc::new(def)),
     }
 }

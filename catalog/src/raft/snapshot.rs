@@ -13,6 +13,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -128,8 +129,10 @@ impl SnapshotContents {
         if state_end + header.rows_bytes != end as u64 {
             return Err(corrupt("its parts do not add up to its size"));
         }
-        let state = rmp_serde::from_slice(&bytes[header_end..state_end as usize])
+        let mut state: State = rmp_serde::from_slice(&bytes[header_end..state_end as usize])
             .map_err(|e| corrupt(&format!("its state cannot be read: {e}")))?;
+        // An earlier release may have known fewer.
+        Arc::make_mut(&mut state.objects).add_predefined_roles();
         let membership = StoredMembership::new(
             header.membership_log_id.map(LogId::from),
             header.membership.membership()?,

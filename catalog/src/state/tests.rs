@@ -30,6 +30,7 @@ fn table(name: &str, schema_version: u32) -> Object {
         owner: Oid::SUPERUSER,
         comments: BTreeMap::new(),
         acl: Vec::new(),
+        column_acl: std::collections::BTreeMap::new(),
         relation: Relation::Table(Arc::new(def)),
     }
 }

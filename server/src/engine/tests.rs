@@ -84,6 +84,7 @@ fn table_object(key: Oid, name: &str) -> Object {
         owner: Oid::SUPERUSER,
         comments: BTreeMap::new(),
         acl: Vec::new(),
+        column_acl: BTreeMap::new(),
         relation: Relation::Table(Arc::new(def)),
     }
 }

@@ -110,6 +110,11 @@ impl Backends {
         Backend { backends: Arc::clone(self), process_id, mailbox }
     }
 
+    /// Whose session it is.
+    pub fn user(&self, process_id: i32) -> Option<String> {
+        self.entries.lock().get(&process_id).map(|entry| entry.user.clone())
+    }
+
     /// How many sessions a role has.
     pub fn count(&self, user: &str) -> usize {
         self.entries.lock().values().filter(|entry| entry.user == user).count()

@@ -102,6 +102,21 @@ impl Conflict {
         Ok(Conflict { keys, seen, update })
     }
 
+    /// Refuses what the session's role may not do.
+    pub fn require(&self, session: &Session, target: &WriteTarget, alias: &str) -> PgResult<()> {
+        for (_, places) in &self.keys {
+            session.require(target, 'r', Some(places))?;
+        }
+        let Some(update) = &self.update else { return Ok(()) };
+        let assigned: Vec<usize> =
+            (0..update.values.len()).filter(|&i| update.values[i].is_some()).collect();
+        session.require(target, 'w', Some(&assigned))?;
+        for expr in update.values.iter().flatten().chain(&update.selection) {
+            session.require_named(target, alias, expr)?;
+        }
+        Ok(())
+    }
+
     /// Inserts the rows that meet no conflict and, with DO UPDATE, updates those that the others
     /// meet. Gives the rows that were written, as RETURNING shows them, in the order of the rows
     /// proposed.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use chronos_catalog::SqlType;
+use chronos_catalog::{NameKind, SqlType, roles};
+use chronos_sql_ext::privileges::is_superuser;
 use datafusion::arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Volatility;
@@ -65,6 +66,30 @@ fn pid(value: &ScalarValue) -> PgResult<Option<i32>> {
 }
 
 impl Shared {
+    /// Refuses to stop the session of another role.
+    fn check_signal(&self, pid: i32, what: &str) -> PgResult<()> {
+        let Some(user) = self.backends.user(pid) else { return Ok(()) };
+        let (objects, at) = self.objects_or_committed();
+        let rights = self.rights(&objects, at);
+        let other = objects.lookup(NameKind::Role, None, &user, at).map(|(oid, _)| oid);
+        let superuser = other.is_some_and(|oid| is_superuser(&objects, at, oid));
+        if superuser && !rights.superuser() {
+            let message = format!("must be a superuser to {what} of superuser");
+            return Err(PgError::new("42501", message));
+        }
+        if other.is_none_or(|oid| rights.has_role(oid)) || rights.has_role(roles::SIGNAL_BACKEND) {
+            return Ok(());
+        }
+        let message = format!(
+            "must be a member of the role whose {} or member of pg_signal_backend",
+            match what {
+                "cancel query" => "query is being canceled",
+                _ => "process is being terminated",
+            }
+        );
+        Err(PgError::new("42501", message))
+    }
+
     fn process_id(&self) -> i32 {
         self.identity.process_id
     }
@@ -182,7 +207,9 @@ fn pg_cancel_backend(
     _: &[FieldRef],
 ) -> PgResult<ScalarValue> {
     let pid = pid(&args[0])?;
-    Ok(ScalarValue::Boolean(pid.map(|pid| shared.backends.cancel(pid))))
+    let Some(pid) = pid else { return Ok(ScalarValue::Boolean(None)) };
+    shared.check_signal(pid, "cancel query")?;
+    Ok(ScalarValue::Boolean(Some(shared.backends.cancel(pid))))
 }
 
 fn pg_terminate_backend(
@@ -191,7 +218,9 @@ fn pg_terminate_backend(
     _: &[FieldRef],
 ) -> PgResult<ScalarValue> {
     let pid = pid(&args[0])?;
-    Ok(ScalarValue::Boolean(pid.map(|pid| shared.backends.terminate(pid))))
+    let Some(pid) = pid else { return Ok(ScalarValue::Boolean(None)) };
+    shared.check_signal(pid, "terminate process")?;
+    Ok(ScalarValue::Boolean(Some(shared.backends.terminate(pid))))
 }
 
 /// What is locked; `None` where an argument is NULL.

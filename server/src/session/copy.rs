@@ -254,6 +254,7 @@ impl Session {
                 }
             })
             .collect();
+        self.require(&target, 'a', Some(&places))?;
         let options = given.finish(&fields)?;
         Ok(Response::CopyIn(Box::new(CopyRows {
             commit: self.block == Block::None,

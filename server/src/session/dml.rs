@@ -288,7 +288,13 @@ impl Session {
             }
         };
         let values = assigned_values(&target, &update.assignments)?;
-        let assigned = values.iter().map(Option::is_some).collect();
+        let assigned: Vec<bool> = values.iter().map(Option::is_some).collect();
+        let places: Vec<usize> = (0..assigned.len()).filter(|&i| assigned[i]).collect();
+        self.require(&target, 'w', Some(&places))?;
+        for expr in values.iter().flatten().chain(&update.selection) {
+            self.require_named(&target, &alias, expr)?;
+        }
+        self.require_returned(&target, &alias, update.returning.as_deref())?;
         let others = match &update.returning {
             Some(_) if !from.is_empty() => self.relations(&from, types).await?,
             _ => Vec::new(),
@@ -332,6 +338,11 @@ impl Session {
         let (name, alias) = Self::target_factor(relation)?;
         let target = self.write_target(name)?;
         let alias = alias.map_or_else(|| target.name.clone(), |a| fold(&a.name));
+        self.require(&target, 'd', None)?;
+        if let Some(selection) = &delete.selection {
+            self.require_named(&target, &alias, selection)?;
+        }
+        self.require_returned(&target, &alias, delete.returning.as_deref())?;
         let using = delete.using.clone().unwrap_or_default();
         let others = match &delete.returning {
             Some(_) if !using.is_empty() => self.relations(&using, types).await?,

@@ -19,6 +19,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+use super::privileges::{check_read, check_schema};
 use super::settings::{Scope, Settings};
 use super::shared::Shared;
 use crate::error::{PgError, PgResult};
@@ -193,11 +194,13 @@ pub(super) fn wait<T>(future: impl Future<Output = T>) -> T {
 fn nextval(shared: &Shared, args: &[ScalarValue], _: &[FieldRef]) -> PgResult<ScalarValue> {
     shared.refuse_read_only("nextval()")?;
     let (oid, relation) = sequence(shared, &args[0])?;
+    shared.check_sequence(oid, "Uw")?;
     Ok(ScalarValue::Int64(Some(wait(shared.draw(oid, &relation))?)))
 }
 
 fn currval(shared: &Shared, args: &[ScalarValue], _: &[FieldRef]) -> PgResult<ScalarValue> {
     let (oid, _) = sequence(shared, &args[0])?;
+    shared.check_sequence(oid, "Ur")?;
     match shared.sequences.lock().0.get(&oid) {
         Some(value) => Ok(ScalarValue::Int64(Some(*value))),
         None => {
@@ -217,6 +220,7 @@ fn lastval(shared: &Shared, _: &[ScalarValue], _: &[FieldRef]) -> PgResult<Scala
 fn setval(shared: &Shared, args: &[ScalarValue], _: &[FieldRef]) -> PgResult<ScalarValue> {
     shared.refuse_read_only("setval()")?;
     let (oid, relation) = sequence(shared, &args[0])?;
+    shared.check_sequence(oid, "w")?;
     let value = match args[1].cast_to(&DataType::Int64)? {
         ScalarValue::Int64(Some(value)) => value,
         _ => return Ok(ScalarValue::Int64(None)),
@@ -277,6 +281,9 @@ fn table_argument(shared: &Shared, value: &ScalarValue) -> PgResult<Oid> {
     let (at, path) = (shared.as_of().unwrap_or(now), shared.search_path());
     let lookup = super::names::Lookup { objects: &objects, at, path: &path };
     let (oid, object) = lookup.relation(&name).ok_or_else(|| super::names::no_relation(&name))?;
+    let rights = shared.rights(&objects, now);
+    check_schema(&rights, &name)?;
+    check_read(&rights, &objects, now, oid)?;
     match &object.relation {
         Relation::Table(_) => Ok(oid),
         _ => Err(PgError::new("42809", format!("\"{name}\" is not a table"))),
@@ -477,9 +484,13 @@ impl Shared {
         Ok(value)
     }
 
-    /// `nextval`, by the sequence's name as SQL text.
-    pub async fn next_value(&self, name: &str) -> PgResult<i64> {
+    /// `nextval`, by the sequence's name as SQL text. The sequence of an identity column needs no
+    /// privilege of its own.
+    pub async fn next_value(&self, name: &str, identity: bool) -> PgResult<i64> {
         let (oid, relation) = self.sequence(name)?;
+        if !identity {
+            self.check_sequence(oid, "Uw")?;
+        }
         self.draw(oid, &relation).await
     }
 

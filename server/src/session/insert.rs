@@ -127,6 +127,25 @@ impl Session {
             Some(OnInsert::OnConflict(on)) => Some(super::conflict::Conflict::new(&target, on)?),
             Some(other) => return Err(PgError::unsupported(format!("INSERT {other}"))),
         };
+        let listed = !insert.columns.is_empty() || insert.source.is_none();
+        // Without a list, the values are for the first columns.
+        let width = match insert.source.as_deref().map(|query| query.body.as_ref()) {
+            Some(SetExpr::Values(values)) => values.rows.first().map(|row| row.content.len()),
+            _ => None,
+        };
+        let all: Vec<usize> =
+            (0..target.def.columns.len()).take(width.unwrap_or(usize::MAX)).collect();
+        let named = match &insert.source {
+            None => &[][..],
+            Some(_) if listed => &places,
+            Some(_) => &all,
+        };
+        self.require(&target, 'a', Some(named))?;
+        let shown = alias.as_deref().unwrap_or(&target.name);
+        self.require_returned(&target, shown, insert.returning.as_deref())?;
+        if let Some(conflict) = &conflict {
+            conflict.require(self, &target, shown)?;
+        }
         let keep = insert.returning.is_some();
         let mut writer = Writer {
             session: self,

@@ -214,9 +214,11 @@ impl Session {
         }
         if names.is_empty() {
             let state = self.shared.engine.state().read();
+            let rights = self.shared.rights(&state.objects, CommitTs::MAX);
             let is_table = |oid: &Oid| {
                 let object = state.objects.get(*oid, CommitTs::MAX);
-                object.is_some_and(|o| matches!(o.relation, Relation::Table(_)))
+                // Of all tables, those of others are left out.
+                object.is_some_and(|o| matches!(o.relation, Relation::Table(_)) && rights.owns(o))
             };
             oids.extend(state.manifests.keys().copied().filter(is_table));
         }
@@ -225,7 +227,10 @@ impl Session {
 
     async fn table_to_keep(&mut self, name: &ObjectName) -> PgResult<Oid> {
         self.open_transaction().await?;
-        let target = self.write_target(name);
+        let target = self.write_target(name).and_then(|target| {
+            self.require_owner(&self.scope()?, target.oid)?;
+            Ok(target)
+        });
         self.shared.rollback().await;
         Ok(target?.oid)
     }

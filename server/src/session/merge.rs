@@ -145,6 +145,7 @@ impl Session {
         let parts = self.merge_parts(merge, &[]).await?;
         let returning = returning(merge)?;
         let clauses = clauses(merge, &parts.target)?;
+        self.require_clauses(merge, &parts, &clauses)?;
         let (mut places, mut matched, mut absent) = self.merge_rows(&parts).await?;
         let mut orphans = match clauses.iter().any(|c| c.kind == Kind::NotMatchedBySource) {
             true => Some(self.merge_orphans(&parts, &places).await?),
@@ -242,6 +243,36 @@ impl Session {
         }
         let empty = parts.empty();
         self.written(target, returning.as_deref(), empty, kept, count, "MERGE").await
+    }
+
+    /// Refuses what the session's role may not do.
+    fn require_clauses(
+        &self,
+        merge: &Merge,
+        parts: &Parts,
+        clauses: &[Clause<'_>],
+    ) -> PgResult<()> {
+        let (target, alias) = (&parts.target, parts.alias.as_str());
+        self.require_named(target, alias, merge.on.as_ref())?;
+        for clause in clauses {
+            if let Some(condition) = clause.condition {
+                self.require_named(target, alias, condition)?;
+            }
+            match &clause.action {
+                Action::Nothing => {}
+                Action::Delete => self.require(target, 'd', None)?,
+                Action::Update(values) => {
+                    let assigned: Vec<usize> =
+                        (0..values.len()).filter(|&i| values[i].is_some()).collect();
+                    self.require(target, 'w', Some(&assigned))?;
+                    for expr in values.iter().flatten() {
+                        self.require_named(target, alias, expr)?;
+                    }
+                }
+                Action::Insert(places, _) => self.require(target, 'a', Some(places))?,
+            }
+        }
+        self.require_returned(target, alias, returning(merge)?.as_deref())
     }
 
     async fn merge_parts(

@@ -42,6 +42,7 @@ mod parameters;
 mod plan;
 mod position;
 mod prepared;
+mod privileges;
 mod query;
 #[allow(clippy::module_inception)]
 mod scalar_relations;

@@ -133,6 +133,7 @@ impl Session {
         rewrite(&mut statement);
         super::functions::rewrite(&mut statement);
         super::scalar_relations::rewrite(&mut statement, &state);
+        self.shared.scope.lock().restricted.clear();
         let catalog = SessionCatalog(Arc::clone(&self.shared));
         let bound = chronos_sql_ext::bind(&statement, &catalog)?;
         let names = match sql {
@@ -143,10 +144,14 @@ impl Session {
             state.statement_to_plan(DfStatement::Statement(Box::new(bound.statement))).await?;
         let fields = self.fields(&plan, &names)?;
         let instants = bound.instant_parameters;
+        let described = values.is_none();
         let plan = match values {
             Some(values) if !values.is_empty() => plan.with_param_values(values)?,
             _ => plan,
         };
+        if !described {
+            self.shared.check_columns(&plan, &state)?;
+        }
         Ok(Planned { plan, fields, instants, types, state })
     }
 

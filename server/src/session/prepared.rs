@@ -142,7 +142,14 @@ impl Session {
                 self.prepared.clear();
                 self.deallocated.push(None);
                 self.cursors.clear();
-                self.shared.settings.write().reset_all();
+                {
+                    let mut settings = self.shared.settings.write();
+                    settings.reset_all();
+                    for own in ["role", "session_authorization"] {
+                        settings.set_identity(own, None, super::settings::Scope::Session);
+                    }
+                }
+                self.shared.tell_superuser();
                 *self.shared.sequences.lock() = Default::default();
                 self.discard_temporary().await?;
                 Ok("DISCARD ALL".to_owned())

@@ -85,7 +85,9 @@ impl Session {
         identity: Identity,
         settings: Settings,
     ) -> Self {
-        let reported = settings.reported();
+        let mut reported = settings.reported();
+        // What the protocol tells of it unless it hears otherwise.
+        reported.insert("is_superuser", "on".to_owned());
         let backend = backends.join(identity.process_id, &identity.user);
         let shared = Arc::new(Shared {
             engine,
@@ -101,6 +103,7 @@ impl Session {
             upserting: AtomicBool::new(false),
             temporary: AtomicBool::new(false),
         });
+        shared.tell_superuser();
         Session {
             shared,
             runtime,
@@ -204,6 +207,8 @@ impl Session {
         scope.deadline = self.statement_timeout().map(|t| tokio::time::Instant::now() + t);
         scope.latest_instant = None;
         scope.overrides.clear();
+        scope.acting.clear();
+        scope.restricted.clear();
         drop(scope);
         self.statement_with = None;
         self.unknown = None;
@@ -347,7 +352,8 @@ impl Session {
             Extension::Vacuum { tables, .. } => self.vacuum(tables).await?,
             Extension::Analyze { .. } => "ANALYZE".to_owned(),
             Extension::Reorganize { tag, .. } => (*tag).to_owned(),
-            Extension::Restore(_)
+            Extension::Access(_)
+            | Extension::Restore(_)
             | Extension::UndropTable { .. }
             | Extension::Revert { .. }
             | Extension::AlterRelation { .. } => {
@@ -616,6 +622,11 @@ impl Executor for Session {
 
     fn attach(&mut self, connection: CancellationToken) {
         self.shared.backends.attach(self.shared.identity.process_id, connection);
+    }
+
+    fn may_use_reserve(&self) -> bool {
+        let (objects, at) = self.shared.objects_or_committed();
+        self.shared.rights(&objects, at).superuser()
     }
 
     fn idle_limit(&self) -> Option<(std::time::Duration, PgError)> {

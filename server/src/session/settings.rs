@@ -184,6 +184,9 @@ const REPORTED: &[&str] = &[
     "TimeZone",
 ];
 
+/// The settings that say who the session is.
+const IDENTITY: [&str; 2] = ["role", "session_authorization"];
+
 /// How long a new value holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -403,6 +406,12 @@ impl Settings {
     }
 
     fn checked(name: &str, value: &str) -> PgResult<(String, String)> {
+        if IDENTITY.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            let what = format!("setting \"{name}\" this way");
+            return Err(
+                PgError::unsupported(what).hint("Use SET ROLE or SET SESSION AUTHORIZATION.")
+            );
+        }
         let key = canonical(name)?;
         let value = match definition(name) {
             Some(d) if d.read_only => {
@@ -413,6 +422,32 @@ impl Settings {
             None => value.to_owned(),
         };
         Ok((key, value))
+    }
+
+    /// The role that `role` or `session_authorization` stands for, if it is not the one that the
+    /// session began with.
+    pub(super) fn identity(&self, name: &str) -> Option<String> {
+        let given = self.local.get(name).or_else(|| self.session.get(name));
+        given.filter(|role| !role.is_empty()).cloned()
+    }
+
+    /// Gives it another one; whoever calls has checked that it may be.
+    pub(super) fn set_identity(&mut self, name: &str, role: Option<&str>, scope: Scope) {
+        let (key, value) = (name.to_owned(), role.unwrap_or_default().to_owned());
+        match scope {
+            Scope::Local => {
+                self.local.insert(key, value);
+            }
+            Scope::Session => {
+                self.local.remove(&key);
+                self.session.insert(key, value);
+            }
+        }
+    }
+
+    /// Tells a session what a read-only setting is for it.
+    pub(super) fn fix(&mut self, name: &str, value: &str) {
+        self.startup.insert(name.to_owned(), value.to_owned());
     }
 
     /// Gives a setting a value; `None` is its default.
@@ -450,8 +485,10 @@ impl Settings {
 
     /// RESET ALL.
     pub fn reset_all(&mut self) {
-        self.session.clear();
-        self.local.clear();
+        // Who one is does not belong to it.
+        let identity = |name: &str| IDENTITY.contains(&name);
+        self.session.retain(|name, _| identity(name));
+        self.local.retain(|name, _| identity(name));
     }
 
     /// The transaction ended: what was LOCAL is no more.

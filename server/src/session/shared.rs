@@ -9,7 +9,7 @@ use chronos_catalog::{
     CommitTs, Erasure, Objects, Oid, ReadTs, Relation, SegmentId, SqlType, SystemTime,
 };
 use chronos_sql_ext::system_tables::{
-    CompactionInfo, SegmentInfo, SystemCatalog, SystemSession, TableSize, UploadInfo,
+    AccessRule, CompactionInfo, SegmentInfo, SystemCatalog, SystemSession, TableSize, UploadInfo,
 };
 use chronos_sql_ext::text::TextSettings;
 use chronos_sql_ext::{Error as SqlError, Resolved, TemporalCatalog, TemporalInfo};
@@ -21,7 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::backends::{Backends, Pending};
 use super::names::{Lookup, RelationName, SYSTEM_SCHEMAS};
+use super::privileges::{Restricted, check_read, check_schema, check_system_read};
 use super::settings::{Settings, VERSION_TEXT};
+use crate::auth::hba::Rule;
 use crate::engine::{CompactionRecord, Engine, Transaction};
 use crate::error::PgError;
 
@@ -54,6 +56,10 @@ pub(super) struct Scope {
     pub latest_instant: Option<CommitTs>,
     /// Names that stand for a given provider: the target of an UPDATE, the rows of RETURNING.
     pub overrides: HashMap<String, Arc<dyn TableProvider>>,
+    /// The owners of the views around what is planned, the innermost last.
+    pub acting: Vec<Oid>,
+    /// The tables of the plan that is made of which only some columns may be read.
+    pub restricted: Vec<Restricted>,
 }
 
 /// The part of a session that planning sees.
@@ -106,7 +112,8 @@ impl Shared {
 
     /// The schemas that unqualified names are looked up in.
     pub fn search_path(&self) -> Vec<String> {
-        let mut path = self.settings.read().search_path(&self.identity.user);
+        let user = self.user();
+        let mut path = self.settings.read().search_path(&user);
         // Temporary relations hide others, unless the path itself says where they stand.
         if self.temporary.load(Ordering::Relaxed) {
             let own = self.temporary_schema();
@@ -182,6 +189,7 @@ impl SessionCatalog {
         }
         let time = time.or_else(|| shared.as_of().map(SystemTime::AsOf));
         let (objects, now) = shared.objects()?;
+        let rights = shared.rights(&objects, now);
         let present = shared.settings.read().known("chronos.as_of_schema") == "current";
         let at = match time {
             Some(SystemTime::AsOf(t)) if !present => t,
@@ -193,16 +201,18 @@ impl SessionCatalog {
         };
         if name.schema.as_deref() == Some("chronos") {
             if name.name == chronos_catalog::COMMITS_TABLE {
+                check_system_read(&rights, &name.name)?;
                 return Ok(Resolved::Table(shared.table(Oid::COMMITS, time)?));
             }
             if let Some((query, columns)) = super::history::view(&name.name) {
-                return Ok(Resolved::View { query, columns });
+                return Ok(Resolved::View { query, columns, owner: None });
             }
         }
-        let path = shared.search_path();
+        let path = shared.usable_path(&rights);
         let lookup = Lookup { objects: &objects, at, path: &path };
         let system_first = name.schema.is_none() && !path.iter().any(|s| s == "pg_catalog");
         if let Some(provider) = self.system_table(&objects, at, &name, system_first, &path) {
+            check_system_read(&rights, &name.name)?;
             return Ok(Resolved::Table(provider));
         }
         let Some((oid, object)) = lookup.relation(&name) else {
@@ -216,12 +226,24 @@ impl SessionCatalog {
             }
             return Err(absent(&objects, &path, &name, at, now));
         };
+        check_schema(&rights, &name)?;
         match &object.relation {
-            Relation::Table(_) => Ok(Resolved::Table(shared.table(oid, time)?)),
-            Relation::View { query, columns, .. } => Ok(Resolved::View {
-                query: query.clone(),
-                columns: columns.iter().map(|(name, _)| name.clone()).collect(),
-            }),
+            Relation::Table(_) => {
+                let readable = check_read(&rights, &objects, now, oid)?;
+                let table: Arc<dyn TableProvider> = shared.table(oid, time)?;
+                if let Some(columns) = readable {
+                    shared.restrict(&table, columns, object);
+                }
+                Ok(Resolved::Table(table))
+            }
+            Relation::View { query, columns, .. } => {
+                check_read(&rights, &objects, now, oid)?;
+                Ok(Resolved::View {
+                    query: query.clone(),
+                    columns: columns.iter().map(|(name, _)| name.clone()).collect(),
+                    owner: Some(object.owner),
+                })
+            }
             Relation::Sequence { .. } => {
                 Err(PgError::unsupported(format!("reading the sequence \"{name}\" as a table")))
             }
@@ -243,7 +265,8 @@ impl SessionCatalog {
     ) -> Result<CommitTs, PgError> {
         let shared = &self.0;
         let (objects, now) = shared.objects()?;
-        let path = shared.search_path();
+        let rights = shared.rights(&objects, now);
+        let path = shared.usable_path(&rights);
         let lookup = Lookup { objects: &objects, at: now, path: &path };
         let name = RelationName {
             schema: reference.schema().map(str::to_owned),
@@ -251,6 +274,7 @@ impl SessionCatalog {
         };
         let (oid, object) =
             lookup.relation(&name).ok_or_else(|| absent(&objects, &path, &name, now, now))?;
+        check_read(&rights, &objects, now, oid)?;
         if !matches!(object.relation, Relation::Table(_)) {
             return Err(PgError::unsupported(format!("VERSION AS OF for \"{name}\", no table")));
         }
@@ -334,6 +358,14 @@ impl TemporalCatalog for SessionCatalog {
         self.resolve_checked(name, time).map_err(external)
     }
 
+    fn enter(&self, owner: Oid) {
+        self.0.scope.lock().acting.push(owner);
+    }
+
+    fn leave(&self) {
+        self.0.scope.lock().acting.pop();
+    }
+
     fn info(&self, provider: &dyn TableProvider) -> Option<TemporalInfo> {
         let table = provider.downcast_ref::<VersionedTable>()?;
         let now = self.0.transaction.try_read().ok()?.as_ref().map(Transaction::read_ts);
@@ -382,7 +414,11 @@ pub(super) struct SystemView(pub Arc<Shared>);
 
 impl SystemSession for SystemView {
     fn user(&self) -> String {
-        self.0.identity.user.clone()
+        self.0.user()
+    }
+
+    fn session_user(&self) -> String {
+        self.0.session_user()
     }
 
     fn database(&self) -> String {
@@ -463,6 +499,26 @@ impl SystemSession for SystemView {
             }
         };
         usage.map(info).collect()
+    }
+
+    fn access_rules(&self) -> Vec<AccessRule> {
+        let rule = |rule: &Rule| {
+            let (address, mask) = rule.network.address_and_mask();
+            AccessRule {
+                kind: rule.kind.as_str(),
+                databases: rule.databases.clone(),
+                users: rule.users.clone(),
+                address,
+                mask,
+                method: rule.method.as_str(),
+                options: rule
+                    .client_certificate
+                    .map(|c| c.as_str().to_owned())
+                    .into_iter()
+                    .collect(),
+            }
+        };
+        self.0.engine.config().hba.iter().map(rule).collect()
     }
 
     fn erasures(&self) -> Vec<Erasure> {

@@ -173,16 +173,10 @@ impl Session {
                 let modes = super::transaction::modes(modes)?;
                 return self.set_transaction(*session, &modes).await;
             }
-            Set::SetRole { role_name: None, .. } => {}
-            Set::SetRole { role_name: Some(role), .. } => {
-                if super::names::fold(role) != self.shared.identity.user {
-                    return Err(PgError::unsupported("SET ROLE"));
-                }
-            }
-            Set::SetSessionAuthorization(_) => {
-                return Err(PgError::unsupported("SET SESSION AUTHORIZATION"));
-            }
-            Set::ParenthesizedAssignments { .. }
+            // The parser of our own statements takes what is well-formed.
+            Set::SetRole { .. }
+            | Set::SetSessionAuthorization(_)
+            | Set::ParenthesizedAssignments { .. }
             | Set::MultipleAssignments { .. }
             | Set::SetSessionParam(_) => {
                 return Err(PgError::new("42601", "syntax error in SET"));
@@ -237,7 +231,11 @@ impl Session {
             return text_rows(fields, vec![names, values, descriptions], "SHOW");
         }
         let value = match name.as_str() {
-            "session_authorization" => self.shared.identity.user.clone(),
+            "session_authorization" => self.shared.session_user(),
+            "role" => {
+                let role = self.shared.settings.read().identity("role");
+                role.unwrap_or_else(|| "none".to_owned())
+            }
             name => self.shared.settings.read().show(name)?,
         };
         text_rows(fields, vec![vec![value]], "SHOW")

@@ -109,9 +109,11 @@ impl Session {
             return Err(PgError::new("42501", message));
         }
         let (objects, at) = self.shared.objects()?;
-        let path = self.shared.search_path();
+        let rights = self.shared.rights(&objects, at);
+        let path = self.shared.usable_path(&rights);
         let lookup = Lookup { objects: &objects, at, path: &path };
         let (oid, object) = lookup.relation(name).ok_or_else(|| no_relation(name))?;
+        super::privileges::check_schema(&rights, name)?;
         match &object.relation {
             Relation::Table(def) => Ok(WriteTarget {
                 oid,
@@ -190,8 +192,9 @@ impl Session {
         let expr = parse_expr(text)?;
         if let Some(sequence) = nextval_argument(&expr) {
             let mut values = Vec::with_capacity(count);
+            let identity = column.identity_always.is_some();
             for _ in 0..count {
-                values.push(self.shared.next_value(&sequence).await?);
+                values.push(self.shared.next_value(&sequence, identity).await?);
             }
             let values: ArrayRef = Arc::new(datafusion::arrow::array::Int64Array::from(values));
             return self.assign_column(&values, Some(&SqlType::Int8), false, column);

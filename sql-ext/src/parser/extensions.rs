@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::source::Source;
-use super::{alter, begins, expect_end, is_word, parser};
+use super::{access, alter, begins, expect_end, is_word, parser};
 use crate::error::Result;
 use crate::statement::{
     Extension, FetchCount, Moment, RelationChange, RelationKind, Restore, TransactionModes,
@@ -14,6 +14,11 @@ use crate::statement::{
 /// The statement of ours that the tokens are, if they are one.
 pub(super) fn parse(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Option<Extension>> {
     let is = |words: &[&str]| begins(tokens, words);
+    let mut cursor = Cursor { source, parser: parser(tokens) };
+    if let Some(access) = access::parse(&mut cursor, tokens)? {
+        expect_end(source, &cursor.parser)?;
+        return Ok(Some(Extension::Access(Box::new(access))));
+    }
     let mut cursor = Cursor { source, parser: parser(tokens) };
     let extension = if is(&["VACUUM"]) {
         cursor.skip(1);
@@ -111,13 +116,15 @@ pub(super) fn parse(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Opt
 
 /// Statements of PostgreSQL that are not here, by their first words.
 fn refused(tokens: &[TokenWithSpan]) -> Option<&'static str> {
-    const REFUSED: [&str; 14] = [
+    const REFUSED: [&str; 16] = [
         "PREPARE TRANSACTION",
         "COMMIT PREPARED",
         "ROLLBACK PREPARED",
         "DO",
         "SECURITY LABEL",
-        "REASSIGN OWNED",
+        "CREATE USER MAPPING",
+        "ALTER ROLE",
+        "ALTER USER",
         "DROP OWNED",
         "REFRESH MATERIALIZED VIEW",
         "IMPORT FOREIGN SCHEMA",
@@ -429,6 +436,50 @@ impl Cursor<'_, '_> {
 
     pub(super) fn unexpected(&self) -> crate::error::Error {
         self.source.unexpected(&self.parser.peek_token())
+    }
+
+    /// Takes those unquoted words if they come next.
+    pub(super) fn words(&mut self, words: &[&str]) -> bool {
+        let found = words
+            .iter()
+            .enumerate()
+            .all(|(i, word)| is_word(Some(self.parser.peek_nth_token_ref(i)), word));
+        if found {
+            self.skip(words.len());
+        }
+        found
+    }
+
+    /// Whether that unquoted word comes next.
+    pub(super) fn next_is(&self, word: &str) -> bool {
+        is_word(Some(self.parser.peek_token_ref()), word)
+    }
+
+    /// Goes to the next of those words.
+    pub(super) fn skip_to(&mut self, words: &[&str]) {
+        while !self.at_end() && !words.iter().any(|word| self.next_is(word)) {
+            self.parser.advance_token();
+        }
+    }
+
+    /// Takes that token if it comes next.
+    pub(super) fn take(&mut self, token: &Token) -> bool {
+        self.parser.consume_token(token)
+    }
+
+    pub(super) fn ident(&mut self) -> Result<Ident> {
+        self.parser.parse_identifier().map_err(|error| self.source.parser_error(error))
+    }
+
+    /// A string, if one comes next.
+    pub(super) fn text(&mut self) -> Result<Option<String>> {
+        let text = match &self.parser.peek_token_ref().token {
+            Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) => text.clone(),
+            Token::DollarQuotedString(text) => text.value.clone(),
+            _ => return Ok(None),
+        };
+        self.parser.advance_token();
+        Ok(Some(text))
     }
 
     pub(super) fn name(&mut self) -> Result<ObjectName> {

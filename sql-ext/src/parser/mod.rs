@@ -8,6 +8,7 @@
 //! Invariants: every clause that was taken out is attached to exactly one table reference, or
 //! parsing fails; positions are those of the query string as the client sent it.
 
+mod access;
 mod alter;
 mod attach;
 mod clauses;

@@ -20,7 +20,13 @@ pub(crate) fn namespaces(c: &SystemCatalog) -> Vec<(u32, String, u32, Vec<String
         if object.relation.name_kind() == NameKind::Schema
             && !all.iter().any(|(_, name, ..)| *name == object.name)
         {
-            all.push((oid.0, object.name.clone(), object.owner.0, object.acl.clone()));
+            let mut acl = object.acl.clone();
+            if oid == Oid::PUBLIC && acl.is_empty() {
+                // What PostgreSQL shows of it too: everybody may use it.
+                let owner = c.objects.get(object.owner, c.at).map_or("", |o| o.name.as_str());
+                acl = vec![format!("{owner}=UC/{owner}"), format!("=U/{owner}")];
+            }
+            all.push((oid.0, object.name.clone(), object.owner.0, acl));
         }
     }
     all
@@ -69,6 +75,7 @@ pub(crate) fn roles(c: &SystemCatalog, rows: &mut Rows, only_login: Option<bool>
         let Relation::Role { login, superuser, attributes, verifier, .. } = &object.relation else {
             continue;
         };
+        let until = attributes.get("valid_until").and_then(|text| text.parse::<i64>().ok());
         if only_login.is_some_and(|wanted| wanted != *login) {
             continue;
         }
@@ -99,6 +106,8 @@ pub(crate) fn roles(c: &SystemCatalog, rows: &mut Rows, only_login: Option<bool>
             ("rolbypassrls", flag("bypassrls", bootstrap).into()),
             ("rolconnlimit", limit.into()),
             ("rolpassword", "********".into()),
+            ("rolvaliduntil", until.into()),
+            ("valuntil", until.into()),
             ("usename", object.name.as_str().into()),
             ("usesysid", oid.into()),
             ("usecreatedb", flag("createdb", bootstrap).into()),
@@ -115,15 +124,53 @@ pub(crate) fn roles(c: &SystemCatalog, rows: &mut Rows, only_login: Option<bool>
 
 pub(crate) fn pg_auth_members(c: &SystemCatalog, rows: &mut Rows) {
     for (oid, object) in c.objects.iter(c.at) {
-        if let Relation::Role { member_of, .. } = &object.relation {
+        if let Relation::Role { member_of, admin_of, .. } = &object.relation {
             for group in member_of {
                 rows.push([
                     ("roleid", (*group).into()),
                     ("member", oid.into()),
                     ("grantor", Oid::SUPERUSER.into()),
+                    ("admin_option", admin_of.contains(group).into()),
                 ]);
             }
         }
+    }
+}
+
+/// The identifier of the first default access list. They have none of their own; these collide
+/// with no object, for they lie in the upper half.
+const DEFAULT_ACL: u32 = 0x8000_0000;
+
+pub(crate) fn pg_default_acl(c: &SystemCatalog, rows: &mut Rows) {
+    let mut next = DEFAULT_ACL;
+    for (oid, object) in c.objects.iter(c.at) {
+        let Relation::Role { default_acls, .. } = &object.relation else { continue };
+        for (key, list) in default_acls {
+            let (kind, namespace) = key.split_at(1);
+            rows.push([
+                ("oid", next.into()),
+                ("defaclrole", oid.into()),
+                ("defaclnamespace", namespace.parse::<u32>().unwrap_or(0).into()),
+                ("defaclobjtype", kind.into()),
+                ("defaclacl", acl(list)),
+            ]);
+            next += 1;
+        }
+    }
+}
+
+pub(crate) fn pg_hba_file_rules(c: &SystemCatalog, rows: &mut Rows) {
+    for (line, rule) in (1..).zip(c.session.access_rules()) {
+        rows.push([
+            ("line_number", Cell::Int(line)),
+            ("type", rule.kind.into()),
+            ("database", rule.databases.into()),
+            ("user_name", rule.users.into()),
+            ("address", rule.address.into()),
+            ("netmask", rule.mask.into()),
+            ("auth_method", rule.method.into()),
+            ("options", if rule.options.is_empty() { Cell::Null } else { rule.options.into() }),
+        ]);
     }
 }
 

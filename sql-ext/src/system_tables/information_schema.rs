@@ -6,6 +6,7 @@ use super::catalog::SystemCatalog;
 use super::rows::{Cell, Rows};
 use super::shape::{shapes, type_oid};
 use super::types;
+use crate::privileges::{self, Item, items};
 
 fn yes_no(yes: bool) -> Cell {
     if yes { "YES" } else { "NO" }.into()
@@ -411,19 +412,38 @@ pub(crate) fn character_sets(c: &SystemCatalog, rows: &mut Rows) {
     ]);
 }
 
-/// `table_privileges` and `role_table_grants`: the owner's own.
+/// `table_privileges` and `role_table_grants`.
 pub(crate) fn table_privileges(c: &SystemCatalog, rows: &mut Rows) {
     for rel in c.relations().into_iter().filter(|r| matches!(r.kind(), 'r' | 'v')) {
         let owner = c.role_name(rel.object.owner.0);
-        for kind in ["INSERT", "SELECT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"] {
+        let mut granted: Vec<Item> = items(&rel.object.acl).collect();
+        if granted.is_empty() {
+            granted.push(Item::new(&owner, privileges::TABLE, &owner));
+        }
+        let each = granted.iter().flat_map(|item| item.letters.iter().map(move |l| (item, l)));
+        for (item, (letter, option)) in each {
+            let kind = match letter {
+                'a' => "INSERT",
+                'r' => "SELECT",
+                'w' => "UPDATE",
+                'd' => "DELETE",
+                'D' => "TRUNCATE",
+                'x' => "REFERENCES",
+                't' => "TRIGGER",
+                _ => continue,
+            };
+            let grantee = match item.grantee.as_str() {
+                "" => "PUBLIC",
+                name => name,
+            };
             rows.push([
-                ("grantor", owner.as_str().into()),
-                ("grantee", owner.as_str().into()),
+                ("grantor", item.grantor.as_str().into()),
+                ("grantee", grantee.into()),
                 ("table_catalog", c.session.database().into()),
                 ("table_schema", rel.schema.as_str().into()),
                 ("table_name", rel.object.name.as_str().into()),
                 ("privilege_type", kind.into()),
-                ("is_grantable", yes_no(true)),
+                ("is_grantable", yes_no(*option || item.grantee == owner)),
                 ("with_hierarchy", yes_no(kind == "SELECT")),
             ]);
         }

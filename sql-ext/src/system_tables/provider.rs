@@ -60,6 +60,8 @@ impl SystemTable {
                 "pg_authid" | "pg_roles" => cluster::roles(c, rows, None),
                 "pg_user" | "pg_shadow" => cluster::roles(c, rows, Some(true)),
                 "pg_group" => cluster::roles(c, rows, Some(false)),
+                "pg_default_acl" => cluster::pg_default_acl(c, rows),
+                "pg_hba_file_rules" => cluster::pg_hba_file_rules(c, rows),
                 "pg_auth_members" => cluster::pg_auth_members(c, rows),
                 "pg_settings" => cluster::pg_settings(c, rows),
                 "pg_stat_activity" => cluster::pg_stat_activity(c, rows),

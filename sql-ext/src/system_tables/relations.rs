@@ -108,6 +108,7 @@ pub(crate) fn pg_attribute(c: &SystemCatalog, rows: &mut Rows) {
                 name,
                 number,
                 types::oid_of(ty),
+                rel.object.column_acl.get(&number),
                 [
                     ("atttypmod", types::modifier_of(ty).into()),
                     (
@@ -143,6 +144,7 @@ pub(crate) fn pg_attribute(c: &SystemCatalog, rows: &mut Rows) {
                     name,
                     number,
                     ty,
+                    None,
                     [
                         ("atttypmod", (-1).into()),
                         ("attndims", 0.into()),
@@ -165,6 +167,7 @@ pub(crate) fn pg_attribute(c: &SystemCatalog, rows: &mut Rows) {
                 &column.name,
                 number,
                 types::oid_of(&column.ty),
+                None,
                 [
                     ("atttypmod", types::modifier_of(&column.ty).into()),
                     ("attndims", 0.into()),
@@ -185,6 +188,7 @@ fn attribute(
     name: &str,
     number: u32,
     ty: u32,
+    grants: Option<&Vec<String>>,
     [m, d, n, h, g, i, s]: [(&str, Cell); 7],
 ) {
     let info = types::info(ty);
@@ -200,6 +204,7 @@ fn attribute(
         ("attalign", info.map_or('i', |t| t.align).into()),
         ("attstorage", info.map_or('p', |t| t.storage).into()),
         ("attislocal", true.into()),
+        ("attacl", acl(grants.map_or(&[], Vec::as_slice))),
         ("attcollation", info.map_or(0, |t| t.collation).into()),
         m,
         d,

@@ -50,6 +50,25 @@ pub struct Activity {
     pub query: String,
 }
 
+/// One rule of who may connect, as `pg_hba_file_rules` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessRule {
+    /// `host`, `hostssl` or `hostnossl`.
+    pub kind: &'static str,
+    /// The databases.
+    pub databases: Vec<String>,
+    /// The roles.
+    pub users: Vec<String>,
+    /// The address, or `all`.
+    pub address: String,
+    /// The address' mask.
+    pub mask: Option<String>,
+    /// How a client proves who it is.
+    pub method: &'static str,
+    /// What else is asked.
+    pub options: Vec<String>,
+}
+
 /// How much a table holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableSize {
@@ -150,6 +169,10 @@ pub trait SystemSession: Send + Sync + Debug {
     }
     /// The node's sessions, this one among them.
     fn activity(&self) -> Vec<Activity> {
+        Vec::new()
+    }
+    /// Who may connect from where, in the order in which it is asked.
+    fn access_rules(&self) -> Vec<AccessRule> {
         Vec::new()
     }
     /// When the server started, in microseconds since the Unix epoch.

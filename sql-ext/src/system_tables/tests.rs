@@ -78,6 +78,7 @@ fn object(name: &str, namespace: u32, relation: Relation) -> Object {
         owner: Oid::SUPERUSER,
         comments: BTreeMap::new(),
         acl: Vec::new(),
+        column_acl: BTreeMap::new(),
         relation,
     }
 }

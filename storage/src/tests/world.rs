@@ -77,6 +77,7 @@ impl World {
             owner: Oid::SUPERUSER,
             comments: BTreeMap::new(),
             acl: Vec::new(),
+            column_acl: BTreeMap::new(),
             relation: Relation::Table(def),
         };
         let changes = vec![ObjectChange { oid: TABLE, object: Some(object) }];

@@ -31,6 +31,7 @@ impl Session {
         for operation in &alter.operations {
             // Each one sees what the ones before it made of the table.
             let target = self.write_target(&alter.name)?;
+            self.require_owner(&self.scope()?, target.oid)?;
             let object = self.table_object(&target)?;
             match operation {
                 AlterTableOperation::RenameTable { table_name } => {
@@ -146,7 +147,9 @@ impl Session {
                 // The rows' shape stays.
                 def.schema_version -= 1;
             }
-            Op::OwnerTo { new_owner } => return self.change_owner(target.oid, new_owner).await,
+            Op::OwnerTo { new_owner } => {
+                return self.change_owner(target.oid, &super::roles::owner_name(new_owner)).await;
+            }
             other => return Err(PgError::unsupported(format!("ALTER TABLE … {other}"))),
         }
         super::options::check_column(&def, &target.name)?;

@@ -32,7 +32,7 @@ pub(super) fn is_kind(relation: &Relation, kind: &str) -> bool {
     )
 }
 
-fn relation_kind(relation: &Relation) -> &'static str {
+pub(super) fn relation_kind(relation: &Relation) -> &'static str {
     match relation {
         Relation::Table(_) => "table",
         Relation::View { .. } => "view",
@@ -85,7 +85,10 @@ impl Session {
             }
             let found = scope.lookup().schema(&name);
             return match found {
-                Some(oid) => Ok(Some(oid)),
+                Some(oid) => {
+                    self.check_change(&scope, oid, None)?;
+                    Ok(Some(oid))
+                }
                 None => self.absent(&format!("schema \"{name}\""), "3F000", if_exists),
             };
         }
@@ -103,6 +106,7 @@ impl Session {
             };
             return Err(PgError::new("42809", message).hint(hint));
         }
+        self.check_change(&scope, oid, None)?;
         Ok(Some(oid))
     }
 
@@ -156,11 +160,11 @@ impl Session {
             Box::pin(self.drop_one(dependent, together, true)).await?;
         }
         for owned in owned {
-            self.change(owned, None).await?;
+            self.change_unchecked(owned, None).await?;
         }
         let now = self.scope()?;
         if now.objects.get(oid, now.at).is_some() {
-            self.change(oid, None).await?;
+            self.change_unchecked(oid, None).await?;
         }
         Ok(())
     }
@@ -169,7 +173,9 @@ impl Session {
         let cascade = matches!(truncate.cascade, Some(CascadeOption::Cascade));
         let mut targets = Vec::with_capacity(truncate.table_names.len());
         for table in &truncate.table_names {
-            targets.push(self.write_target(&table.name)?);
+            let target = self.write_target(&table.name)?;
+            self.require(&target, 'D', None)?;
+            targets.push(target);
         }
         loop {
             let others = self.referring_tables(&targets)?;

@@ -19,6 +19,7 @@ impl Session {
             return Err(PgError::unsupported("NULLS NOT DISTINCT"));
         }
         let target = self.write_target(&create.table_name)?;
+        self.require_owner(&self.scope()?, target.oid)?;
         let names = columns::index_columns(&create.columns)?;
         let ids = columns::column_ids(&target.def.columns, &names)?;
         let scope = self.scope()?;

@@ -6,6 +6,7 @@ mod alter;
 mod columns;
 mod drop;
 mod drop_column;
+mod grant;
 mod identity;
 mod index;
 mod like;
@@ -116,8 +117,27 @@ impl Session {
         relation(name, &self.shared.identity.database)
     }
 
-    /// Makes, changes or drops an object in the transaction.
+    /// Makes, changes or drops an object in the transaction, if the session's role may. A new one
+    /// gets the privileges that its owner gives by default.
     pub(super) async fn change(&mut self, oid: Oid, object: Option<Object>) -> PgResult<()> {
+        let scope = self.scope()?;
+        self.check_change(&scope, oid, object.as_ref())?;
+        let object = object.map(|mut object| {
+            if scope.objects.history(oid).is_empty() {
+                let (owner, namespace) = (object.owner, object.namespace);
+                object.acl = grant::acl_of_new(&scope, owner, namespace, &object.relation);
+            }
+            object
+        });
+        self.change_unchecked(oid, object).await
+    }
+
+    /// [`Session::change`] of what the statement may change whoever owns it.
+    pub(super) async fn change_unchecked(
+        &mut self,
+        oid: Oid,
+        object: Option<Object>,
+    ) -> PgResult<()> {
         let mut guard = self.shared.transaction.write().await;
         let transaction = guard.as_mut().ok_or_else(super::session::aborted)?;
         Ok(transaction.change(oid, object)?)
@@ -134,7 +154,7 @@ impl Session {
     pub(super) fn owner(&self, scope: &NameScope) -> Oid {
         scope
             .objects
-            .lookup(NameKind::Role, None, &self.shared.identity.user, scope.at)
+            .lookup(NameKind::Role, None, &self.shared.user(), scope.at)
             .map_or(Oid::SUPERUSER, |(oid, _)| oid)
     }
 
@@ -205,6 +225,7 @@ pub(in crate::session) fn object(
         owner,
         comments: std::collections::BTreeMap::new(),
         acl: Vec::new(),
+        column_acl: std::collections::BTreeMap::new(),
         relation,
     }
 }

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use chronos_catalog::{INDEX_COMMENT, NameKind, Object, Oid, Relation};
 use chronos_sql_ext::StatementKind;
+use chronos_sql_ext::access::RoleName;
 use datafusion::sql::sqlparser::ast::{
     CommentObject, CreateTableOptions, CreateView, Ident, ObjectName, ObjectNamePart, Query,
     SchemaName, Statement, visit_relations, visit_relations_mut,
@@ -20,10 +21,10 @@ impl Session {
         name: &SchemaName,
         if_not_exists: bool,
     ) -> PgResult<String> {
-        let name = match name {
-            SchemaName::Simple(name) => single(name)?,
-            SchemaName::UnnamedAuthorization(role) => fold(role),
-            SchemaName::NamedAuthorization(name, _) => single(name)?,
+        let (name, role) = match name {
+            SchemaName::Simple(name) => (single(name)?, None),
+            SchemaName::UnnamedAuthorization(role) => (fold(role), Some(role)),
+            SchemaName::NamedAuthorization(name, role) => (single(name)?, Some(role)),
         };
         if name.starts_with("pg_") {
             return Err(PgError::new("42939", format!("unacceptable schema name \"{name}\""))
@@ -41,7 +42,10 @@ impl Session {
             return Err(PgError::new("42P06", message));
         }
         let oid = self.allocate_oid().await?;
-        let owner = self.owner(&scope);
+        let owner = match role {
+            Some(role) => self.role_named(&scope, &RoleName::Named(role.clone()))?,
+            None => self.owner(&scope),
+        };
         self.change(oid, Some(object(&name, None, owner, Relation::Schema))).await?;
         Ok("CREATE SCHEMA".to_owned())
     }
@@ -167,7 +171,8 @@ impl Session {
             }
             CommentObject::Role | CommentObject::User => {
                 let name = single(object_name)?;
-                (self.role_named(&scope, &name)?, 0)
+                let role = RoleName::Named(Ident::with_quote('"', name));
+                (self.role_named(&scope, &role)?, 0)
             }
             other => return Err(PgError::unsupported(format!("COMMENT ON {other}"))),
         };

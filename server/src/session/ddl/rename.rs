@@ -6,6 +6,7 @@
 use std::ops::ControlFlow;
 
 use chronos_catalog::{NameKind, Object, Oid, Relation};
+use chronos_sql_ext::access::RoleName;
 use chronos_sql_ext::{RelationChange, RelationKind, StatementKind};
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, ObjectName, ObjectNamePart, SelectItem, TableFactor, VisitMut, VisitorMut,
@@ -121,9 +122,13 @@ impl Session {
             let Some(StatementKind::Sql(statement)) = parsed else {
                 return Err(PgError::internal("the query of a view does not parse"));
             };
-            let name = object.name.clone();
-            self.change(oid, Some(object)).await?;
-            if let Err(error) = self.plan(&statement).await {
+            let (name, owner) = (object.name.clone(), object.owner);
+            // Somebody else's views change with what they read.
+            self.change_unchecked(oid, Some(object)).await?;
+            self.shared.scope.lock().acting.push(owner);
+            let planned = self.plan(&statement).await;
+            self.shared.scope.lock().acting.pop();
+            if let Err(error) = planned {
                 let what = format!("this change of what the view \"{name}\" reads");
                 return Err(PgError::unsupported(what).detail(error.message));
             }
@@ -177,7 +182,7 @@ impl Session {
         let moved = Object { namespace: Some(namespace), name: new, ..object };
         self.change(oid, Some(moved)).await?;
         for (table, changed) in defaults {
-            self.change(table, Some(changed)).await?;
+            self.change_unchecked(table, Some(changed)).await?;
         }
         self.change_views(views).await?;
         for other in owned {
@@ -287,8 +292,12 @@ impl Session {
                 }
             }
             RelationChange::Owner(owner) => {
-                let owner = self.role_named(&scope, &fold(owner))?;
-                self.change(oid, Some(Object { owner, ..Object::clone(&object) })).await?;
+                let owner = match fold(owner).as_str() {
+                    "current_user" | "current_role" => RoleName::Current,
+                    "session_user" => RoleName::Session,
+                    _ => RoleName::Named(owner.clone()),
+                };
+                self.change_owner(oid, &owner).await?;
             }
         }
         Ok(tag)

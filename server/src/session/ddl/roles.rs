@@ -1,259 +1,457 @@
-//! Roles, owners and grants. They are kept and shown; what a session may do does not depend on
-//! them while there is no authentication.
+//! Roles, owners and the roles of a session.
 
 use std::collections::BTreeMap;
 
 use chronos_catalog::{NameKind, Object, Oid, Relation};
-use datafusion::sql::sqlparser::ast::{
-    Action, AlterRoleOperation, AlterSchemaOperation, CreateRole, GrantObjects, Grantee,
-    GranteeName, GranteesType, Ident, ObjectName, ObjectType, Owner, Password, Privileges,
-    RoleOption, Statement,
-};
+use chronos_sql_ext::access::{Access, RoleName, RoleOption};
+use chronos_sql_ext::privileges::{self, Item, items};
+use datafusion::sql::sqlparser::ast::{AlterSchemaOperation, Ident, Owner, Statement};
 
 use super::{NameScope, object};
+use crate::auth::scram::Verifier;
 use crate::error::{PgError, PgResult};
-use crate::session::names::{fold, no_relation, single};
+use crate::session::login::{CONNECTION_LIMIT, VALID_UNTIL};
+use crate::session::names::{fold, single};
 use crate::session::session::Session;
+use crate::session::settings::Scope;
+use crate::session::transaction::Block;
 
-/// The letters of the privileges that a table, a sequence and a schema have.
-const TABLE: &str = "arwdDxt";
-const SEQUENCE: &str = "rwU";
-const SCHEMA: &str = "UC";
-
-fn no_role(name: &str) -> PgError {
+pub(super) fn no_role(name: &str) -> PgError {
     PgError::new("42704", format!("role \"{name}\" does not exist"))
 }
 
+/// The role that OWNER TO names.
+pub(super) fn owner_name(owner: &Owner) -> RoleName {
+    match owner {
+        Owner::Ident(ident) => RoleName::Named(ident.clone()),
+        Owner::CurrentRole | Owner::CurrentUser => RoleName::Current,
+        Owner::SessionUser => RoleName::Session,
+    }
+}
+
+fn denied(what: &str) -> PgError {
+    PgError::new("42501", format!("permission denied to {what}"))
+}
+
+/// The parts of a role's definition.
+struct Role<'a> {
+    login: &'a mut bool,
+    superuser: &'a mut bool,
+    attributes: &'a mut BTreeMap<String, String>,
+    verifier: &'a mut Option<String>,
+}
+
 impl Session {
-    /// Statements about roles, grants and owners; `None` for any other.
-    pub(super) async fn define_access(&mut self, sql: &Statement) -> PgResult<Option<String>> {
-        let tag = match sql {
-            Statement::CreateRole(create) => {
-                self.create_roles(create).await?;
-                "CREATE ROLE"
-            }
-            Statement::AlterRole { name, operation } => {
-                self.alter_role(name, operation).await?;
-                "ALTER ROLE"
-            }
-            Statement::Drop { object_type: ObjectType::Role, if_exists, names, .. } => {
-                for name in names {
-                    self.drop_role(&single(name)?, *if_exists).await?;
+    /// Carries out a statement about roles or privileges.
+    pub(in crate::session) async fn run_access(&mut self, access: &Access) -> PgResult<String> {
+        match access {
+            Access::CreateRole { name, options } => self.create_role(name, options).await?,
+            Access::AlterRole { role, options } => self.alter_role(role, options).await?,
+            Access::RenameRole { role, name } => self.rename_role(role, name).await?,
+            Access::AlterGroup { group, add, members } => {
+                let scope = self.scope()?;
+                let group = self.role_named(&scope, group)?;
+                self.check_admin(&scope, group)?;
+                for member in members {
+                    self.set_member(group, member, *add, false).await?;
                 }
-                "DROP ROLE"
             }
-            Statement::Grant(grant) => {
-                self.grant(&grant.privileges, grant.objects.as_ref(), &grant.grantees, true)
-                    .await?;
-                "GRANT"
+            Access::DropRole { if_exists, names } => {
+                for name in names {
+                    self.drop_role(name, *if_exists).await?;
+                }
             }
-            Statement::Revoke(revoke) => {
-                self.grant(&revoke.privileges, revoke.objects.as_ref(), &revoke.grantees, false)
-                    .await?;
-                "REVOKE"
-            }
-            Statement::AlterSchema(alter) => {
-                for operation in &alter.operations {
-                    match operation {
-                        AlterSchemaOperation::Rename { name } => {
-                            self.rename_schema(&alter.name, name).await?;
-                        }
-                        AlterSchemaOperation::OwnerTo { owner } => {
-                            let scope = self.scope()?;
-                            let name = single(&alter.name)?;
-                            let oid = scope.lookup().schema(&name).ok_or_else(|| {
-                                PgError::new("3F000", format!("schema \"{name}\" does not exist"))
-                            })?;
-                            self.change_owner(oid, owner).await?;
-                        }
-                        other => {
-                            return Err(PgError::unsupported(format!("ALTER SCHEMA … {other}")));
+            Access::Privileges(grant) => self.grant(grant).await?,
+            Access::Membership { give, groups, members, admin } => {
+                for group in groups {
+                    let scope = self.scope()?;
+                    let group = self.role_named(&scope, &RoleName::Named(group.clone()))?;
+                    self.check_admin(&scope, group)?;
+                    for member in members {
+                        match (give, admin) {
+                            (false, true) => self.take_admin(group, member).await?,
+                            (give, admin) => self.set_member(group, member, *give, *admin).await?,
                         }
                     }
                 }
-                "ALTER SCHEMA"
             }
-            _ => return Ok(None),
-        };
-        Ok(Some(tag.to_owned()))
-    }
-
-    /// The role of that name.
-    pub(super) fn role_named(&self, scope: &NameScope, name: &str) -> PgResult<Oid> {
-        let name = match name {
-            "current_user" | "current_role" | "session_user" => self.shared.identity.user.as_str(),
-            other => other,
-        };
-        scope
-            .objects
-            .lookup(NameKind::Role, None, name, scope.at)
-            .map(|(oid, _)| oid)
-            .ok_or_else(|| no_role(name))
-    }
-
-    pub(super) async fn change_owner(&mut self, oid: Oid, owner: &Owner) -> PgResult<()> {
-        let scope = self.scope()?;
-        let owner = match owner {
-            Owner::Ident(ident) => self.role_named(&scope, &fold(ident))?,
-            Owner::CurrentRole | Owner::CurrentUser | Owner::SessionUser => self.owner(&scope),
-        };
-        let Some(object) = scope.objects.get(oid, scope.at).map(|o| Object::clone(o)) else {
-            return Err(PgError::internal("the altered object is gone"));
-        };
-        self.change(oid, Some(Object { owner, ..object })).await
-    }
-
-    async fn create_roles(&mut self, create: &CreateRole) -> PgResult<()> {
-        if create.password.is_some() {
-            return Err(PgError::unsupported("a role's password"));
+            Access::DefaultPrivileges { roles, schemas, grant } => {
+                self.default_privileges(roles, schemas, grant).await?;
+            }
+            Access::ReassignOwned { from, to } => self.reassign_owned(from, to).await?,
+            Access::SetRole { .. } | Access::SetSessionAuthorization { .. } => {
+                return self.set_identity(access).await;
+            }
         }
-        for name in &create.names {
-            let name = single(name)?;
+        Ok(access.tag().to_owned())
+    }
+
+    /// ALTER SCHEMA; `None` for any other statement.
+    pub(super) async fn define_access(&mut self, sql: &Statement) -> PgResult<Option<String>> {
+        let Statement::AlterSchema(alter) = sql else { return Ok(None) };
+        let scope = self.scope()?;
+        let name = single(&alter.name)?;
+        let oid = scope
+            .lookup()
+            .schema(&name)
+            .ok_or_else(|| PgError::new("3F000", format!("schema \"{name}\" does not exist")))?;
+        self.require_owner(&scope, oid)?;
+        for operation in &alter.operations {
+            match operation {
+                AlterSchemaOperation::Rename { name } => {
+                    self.rename_schema(&alter.name, name).await?;
+                }
+                AlterSchemaOperation::OwnerTo { owner } => {
+                    self.change_owner(oid, &owner_name(owner)).await?;
+                }
+                other => return Err(PgError::unsupported(format!("ALTER SCHEMA … {other}"))),
+            }
+        }
+        Ok(Some("ALTER SCHEMA".to_owned()))
+    }
+
+    /// The role that a statement names.
+    pub(super) fn role_named(&self, scope: &NameScope, name: &RoleName) -> PgResult<Oid> {
+        let name = match name {
+            RoleName::Public => "public".to_owned(),
+            RoleName::Current => self.shared.user(),
+            RoleName::Session => self.shared.session_user(),
+            RoleName::Named(ident) => fold(ident),
+        };
+        let found = scope.objects.lookup(NameKind::Role, None, &name, scope.at);
+        found.map(|(oid, _)| oid).ok_or_else(|| no_role(&name))
+    }
+
+    pub(super) fn role_object(&self, scope: &NameScope, oid: Oid) -> PgResult<Object> {
+        let role = scope.objects.get(oid, scope.at).map(|o| Object::clone(o));
+        role.ok_or_else(|| PgError::internal("the altered role is gone"))
+    }
+
+    /// Gives an object to a role that the current one is a member of.
+    pub(in crate::session) async fn change_owner(
+        &mut self,
+        oid: Oid,
+        owner: &RoleName,
+    ) -> PgResult<()> {
+        let scope = self.scope()?;
+        self.require_owner(&scope, oid)?;
+        let owner = self.role_named(&scope, owner)?;
+        let rights = self.shared.rights(&scope.objects, scope.at);
+        let role = self.role_object(&scope, owner)?;
+        let current = self.shared.role(&scope.objects, scope.at);
+        let member = current.is_some_and(|current| {
+            rights.superuser() || privileges::is_member(&scope.objects, scope.at, current, owner)
+        });
+        if !member {
+            let message = format!("must be member of role \"{}\"", role.name);
+            return Err(PgError::new("42501", message));
+        }
+        let object = self.role_object(&scope, oid)?;
+        if let Some(namespace) = object.namespace
+            && !rights.superuser()
+        {
+            let theirs = privileges::Rights::of(&scope.objects, scope.at, Some(owner));
+            if let Some(schema) = scope.objects.get(namespace, scope.at)
+                && !theirs.may(namespace, schema, 'C', false)
+            {
+                let message = format!("permission denied for schema {}", schema.name);
+                return Err(PgError::new("42501", message));
+            }
+        }
+        // What stands in a table's service goes with it.
+        let served = |o: &Object| match &o.relation {
+            Relation::Sequence { owned_by: Some((table, _)), .. } => *table == oid,
+            Relation::Index { table, .. } => *table == oid,
+            _ => false,
+        };
+        let served: Vec<Oid> =
+            scope.objects.iter(scope.at).filter(|(_, o)| served(o)).map(|(oid, _)| oid).collect();
+        for oid in std::iter::once(oid).chain(served) {
+            let object = self.role_object(&scope, oid)?;
+            self.change_unchecked(oid, Some(owned_by(&scope, object, owner))).await?;
+        }
+        Ok(())
+    }
+
+    async fn reassign_owned(&mut self, from: &[RoleName], to: &RoleName) -> PgResult<()> {
+        for role in from {
             let scope = self.scope()?;
-            if name.starts_with("pg_") || name == "public" || name == "none" {
-                return Err(PgError::new("42939", format!("role name \"{name}\" is reserved")));
+            let role = self.role_named(&scope, role)?;
+            let to_oid = self.role_named(&scope, to)?;
+            let rights = self.shared.rights(&scope.objects, scope.at);
+            if !rights.has_role(role) || !rights.has_role(to_oid) {
+                return Err(denied("reassign objects"));
             }
-            if scope.objects.lookup(NameKind::Role, None, &name, scope.at).is_some() {
-                let message = format!("role \"{name}\" already exists");
-                if create.if_not_exists {
-                    self.notice(PgError::notice(format!("{message}, skipping")));
-                    continue;
-                }
-                return Err(PgError::new("42710", message));
-            }
-            let mut attributes = BTreeMap::new();
-            let flags = [
-                ("inherit", create.inherit),
-                ("bypassrls", create.bypassrls),
-                ("createdb", create.create_db),
-                ("createrole", create.create_role),
-                ("replication", create.replication),
-            ];
-            for (attribute, flag) in flags {
-                if let Some(flag) = flag {
-                    attributes.insert(attribute.to_owned(), flag.to_string());
-                }
-            }
-            if let Some(limit) = &create.connection_limit {
-                attributes.insert("connection_limit".to_owned(), limit.to_string());
-            }
-            if let Some(until) = &create.valid_until {
-                attributes.insert("valid_until".to_owned(), until.to_string());
-            }
-            let member_of = create
-                .in_role
-                .iter()
-                .chain(&create.in_group)
-                .map(|role| self.role_named(&scope, &fold(role)))
-                .collect::<PgResult<Vec<_>>>()?;
-            let relation = Relation::Role {
-                login: create.login.unwrap_or(false),
-                superuser: create.superuser.unwrap_or(false),
-                attributes,
-                verifier: None,
-                member_of,
-            };
-            let oid = self.allocate_oid().await?;
-            let owner = self.owner(&scope);
-            self.change(oid, Some(object(&name, None, owner, relation))).await?;
-            for member in create.role.iter().chain(&create.user).chain(&create.admin) {
-                self.set_member(oid, member, true).await?;
+            let owned: Vec<Oid> = scope
+                .objects
+                .iter(scope.at)
+                .filter(|(oid, o)| {
+                    o.owner == role && *oid >= Oid::FIRST_USER && o.namespace.is_some()
+                        || (o.owner == role && matches!(o.relation, Relation::Schema))
+                })
+                .map(|(oid, _)| oid)
+                .collect();
+            for oid in owned {
+                let object = self.role_object(&scope, oid)?;
+                self.change_unchecked(oid, Some(owned_by(&scope, object, to_oid))).await?;
             }
         }
         Ok(())
     }
 
-    async fn set_member(&mut self, group: Oid, member: &Ident, add: bool) -> PgResult<()> {
-        let scope = self.scope()?;
-        let oid = self.role_named(&scope, &fold(member))?;
-        let Some(mut role) = scope.objects.get(oid, scope.at).map(|o| Object::clone(o)) else {
-            return Err(no_role(&fold(member)));
-        };
-        if oid == group {
-            let name = role.name;
-            let message = format!("role \"{name}\" is a member of role \"{name}\"");
-            return Err(PgError::new("0LP01", message));
+    /// Refuses who may not manage roles.
+    fn check_createrole(&self, scope: &NameScope, what: &str) -> PgResult<()> {
+        let rights = self.shared.rights(&scope.objects, scope.at);
+        if rights.superuser() || rights.attribute("createrole") {
+            return Ok(());
         }
-        if let Relation::Role { member_of, .. } = &mut role.relation {
-            member_of.retain(|g| *g != group);
-            if add {
-                member_of.push(group);
-            }
-        }
-        self.change(oid, Some(role)).await
+        Err(denied(what))
     }
 
-    async fn alter_role(&mut self, name: &Ident, operation: &AlterRoleOperation) -> PgResult<()> {
-        let scope = self.scope()?;
+    /// Refuses who may not say who is a member of a role.
+    fn check_admin(&self, scope: &NameScope, group: Oid) -> PgResult<()> {
+        let rights = self.shared.rights(&scope.objects, scope.at);
+        let role = self.role_object(scope, group)?;
+        let superuser = matches!(role.relation, Relation::Role { superuser: true, .. });
+        if superuser && !rights.superuser() {
+            return Err(PgError::new("42501", "must be superuser to alter superusers"));
+        }
+        let admin = || {
+            let Some(current) = self.shared.role(&scope.objects, scope.at) else { return false };
+            scope.objects.get(current, scope.at).is_some_and(|o| {
+                matches!(&o.relation, Relation::Role { admin_of, .. } if admin_of.contains(&group))
+            })
+        };
+        // The predefined roles are for superusers to give.
+        let createrole = group >= Oid::FIRST_USER && rights.attribute("createrole");
+        if rights.superuser() || createrole || admin() {
+            return Ok(());
+        }
+        let message = format!("must have admin option on role \"{}\"", role.name);
+        Err(PgError::new("42501", message))
+    }
+
+    async fn create_role(&mut self, name: &Ident, options: &[RoleOption]) -> PgResult<()> {
         let name = fold(name);
-        let oid = self.role_named(&scope, &name)?;
-        let Some(mut role) = scope.objects.get(oid, scope.at).map(|o| Object::clone(o)) else {
-            return Err(no_role(&name));
-        };
-        match operation {
-            AlterRoleOperation::RenameRole { role_name } => {
-                let new = fold(role_name);
-                if scope.objects.lookup(NameKind::Role, None, &new, scope.at).is_some() {
-                    return Err(PgError::new("42710", format!("role \"{new}\" already exists")));
-                }
-                role.name = new;
+        let scope = self.scope()?;
+        self.check_createrole(&scope, "create role")?;
+        if name.starts_with("pg_") || name == "public" || name == "none" {
+            let mut error = PgError::new("42939", format!("role name \"{name}\" is reserved"));
+            if name.starts_with("pg_") {
+                error = error.detail("Role names starting with \"pg_\" are reserved.");
             }
-            AlterRoleOperation::WithOptions { options } => {
-                let Relation::Role { login, superuser, attributes, .. } = &mut role.relation else {
-                    return Err(PgError::internal("a role that is none"));
-                };
-                for option in options {
-                    let (attribute, value) = match option {
-                        RoleOption::Login(flag) => {
-                            *login = *flag;
-                            continue;
-                        }
-                        RoleOption::SuperUser(flag) => {
-                            *superuser = *flag;
-                            continue;
-                        }
-                        RoleOption::Password(Password::NullPassword) => continue,
-                        RoleOption::Password(Password::Password(_)) => {
-                            return Err(PgError::unsupported("a role's password"));
-                        }
-                        RoleOption::BypassRLS(flag) => ("bypassrls", flag.to_string()),
-                        RoleOption::CreateDB(flag) => ("createdb", flag.to_string()),
-                        RoleOption::CreateRole(flag) => ("createrole", flag.to_string()),
-                        RoleOption::Inherit(flag) => ("inherit", flag.to_string()),
-                        RoleOption::Replication(flag) => ("replication", flag.to_string()),
-                        RoleOption::ConnectionLimit(limit) => {
-                            ("connection_limit", limit.to_string())
-                        }
-                        RoleOption::ValidUntil(until) => ("valid_until", until.to_string()),
-                    };
-                    attributes.insert(attribute.to_owned(), value);
-                }
-            }
-            _ => return Err(PgError::unsupported("ALTER ROLE … SET")),
+            return Err(error);
         }
-        self.change(oid, Some(role)).await
+        if scope.objects.lookup(NameKind::Role, None, &name, scope.at).is_some() {
+            return Err(PgError::new("42710", format!("role \"{name}\" already exists")));
+        }
+        let (mut login, mut superuser, mut verifier) = (false, false, None);
+        let mut attributes = BTreeMap::new();
+        let role = Role {
+            login: &mut login,
+            superuser: &mut superuser,
+            attributes: &mut attributes,
+            verifier: &mut verifier,
+        };
+        self.apply_options(role, &name, options)?;
+        let rights = self.shared.rights(&scope.objects, scope.at);
+        if superuser && !rights.superuser() {
+            return Err(PgError::new("42501", "must be superuser to create superusers"));
+        }
+        let relation = Relation::Role {
+            login,
+            superuser,
+            attributes,
+            verifier,
+            member_of: Vec::new(),
+            admin_of: Vec::new(),
+            default_acls: BTreeMap::new(),
+        };
+        let oid = self.allocate_oid().await?;
+        self.change_unchecked(oid, Some(object(&name, None, Oid::SUPERUSER, relation))).await?;
+        let own = RoleName::Named(Ident::with_quote('"', name));
+        for option in options {
+            match option {
+                RoleOption::InRole(groups) => {
+                    for group in groups {
+                        let scope = self.scope()?;
+                        let group = self.role_named(&scope, group)?;
+                        self.check_admin(&scope, group)?;
+                        self.set_member(group, &own, true, false).await?;
+                    }
+                }
+                RoleOption::Members { admin, members } => {
+                    for member in members {
+                        self.set_member(oid, member, true, *admin).await?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
-    async fn drop_role(&mut self, name: &str, if_exists: bool) -> PgResult<()> {
+    fn apply_options(&self, role: Role<'_>, name: &str, options: &[RoleOption]) -> PgResult<()> {
+        for option in options {
+            match option {
+                RoleOption::Login(flag) => *role.login = *flag,
+                RoleOption::Superuser(flag) => *role.superuser = *flag,
+                RoleOption::Attribute(attribute, flag) => {
+                    role.attributes.insert((*attribute).to_owned(), flag.to_string());
+                }
+                RoleOption::ConnectionLimit(limit) => {
+                    if *limit < -1 {
+                        let message = format!("invalid connection limit: {limit}");
+                        return Err(PgError::new("22023", message));
+                    }
+                    role.attributes.insert(CONNECTION_LIMIT.to_owned(), limit.to_string());
+                }
+                RoleOption::ValidUntil(until) => {
+                    let zone = self.shared.settings.read().time_zone();
+                    let now = self.shared.engine.now_micros();
+                    let until = chronos_sql_ext::instant::parse(
+                        until,
+                        zone,
+                        chronos_catalog::CommitTs(now),
+                    )
+                    .map_err(|_| {
+                        let message = format!(
+                            "invalid input syntax for type timestamp with time zone: \
+                                     \"{until}\""
+                        );
+                        PgError::new("22007", message)
+                    })?;
+                    let text = until.micros().to_string();
+                    if until == chronos_catalog::CommitTs::MAX {
+                        role.attributes.remove(VALID_UNTIL);
+                    } else {
+                        role.attributes.insert(VALID_UNTIL.to_owned(), text);
+                    }
+                }
+                RoleOption::Password(None) => *role.verifier = None,
+                RoleOption::Password(Some(password)) => {
+                    *role.verifier = Some(verifier(&password.0, name)?);
+                }
+                RoleOption::InRole(_) | RoleOption::Members { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn alter_role(&mut self, name: &RoleName, options: &[RoleOption]) -> PgResult<()> {
         let scope = self.scope()?;
-        let Some((oid, _)) = scope.objects.lookup(NameKind::Role, None, name, scope.at) else {
-            if if_exists {
-                self.notice(PgError::notice(format!("role \"{name}\" does not exist, skipping")));
+        let oid = self.role_named(&scope, name)?;
+        let mut role = self.role_object(&scope, oid)?;
+        // A role may give itself another password; anything else is for who manages roles.
+        let own = self.shared.role(&scope.objects, scope.at) == Some(oid);
+        let only_password = options.iter().all(|o| matches!(o, RoleOption::Password(_)));
+        if !(own && only_password) {
+            self.check_createrole(&scope, "alter role")?;
+        }
+        let rights = self.shared.rights(&scope.objects, scope.at);
+        let sets_superuser = options.iter().any(|o| matches!(o, RoleOption::Superuser(_)));
+        if let Relation::Role { superuser, .. } = &role.relation
+            && (*superuser || sets_superuser)
+            && !rights.superuser()
+        {
+            let message =
+                "must be superuser to alter superuser roles or change superuser attribute";
+            return Err(PgError::new("42501", message));
+        }
+        if oid < Oid::FIRST_USER && oid != Oid::SUPERUSER {
+            let message = format!("role name \"{}\" is reserved", role.name);
+            return Err(PgError::new("42939", message));
+        }
+        let name = role.name.clone();
+        let Relation::Role { login, superuser, attributes, verifier, .. } = &mut role.relation
+        else {
+            return Err(PgError::internal("a role that is none"));
+        };
+        self.apply_options(Role { login, superuser, attributes, verifier }, &name, options)?;
+        if oid == Oid::SUPERUSER && !*superuser {
+            let message = "permission denied to alter role";
+            return Err(PgError::new("42501", message)
+                .detail("The bootstrap user must have the SUPERUSER attribute."));
+        }
+        self.change_unchecked(oid, Some(role)).await
+    }
+
+    async fn rename_role(&mut self, from: &RoleName, to: &Ident) -> PgResult<()> {
+        let scope = self.scope()?;
+        self.check_createrole(&scope, "rename role")?;
+        let oid = self.role_named(&scope, from)?;
+        let mut role = self.role_object(&scope, oid)?;
+        let (old, new) = (role.name.clone(), fold(to));
+        if old == self.shared.session_user() {
+            return Err(PgError::new("0A000", "session user cannot be renamed"));
+        }
+        if old.starts_with("pg_") || new.starts_with("pg_") || new == "public" || new == "none" {
+            let name = if old.starts_with("pg_") { old } else { new };
+            return Err(PgError::new("42939", format!("role name \"{name}\" is reserved")));
+        }
+        if scope.objects.lookup(NameKind::Role, None, &new, scope.at).is_some() {
+            return Err(PgError::new("42710", format!("role \"{new}\" already exists")));
+        }
+        // Access lists name roles.
+        let others: Vec<(Oid, Object)> = scope
+            .objects
+            .iter(scope.at)
+            .filter(|(_, o)| lists(o).any(|acl| mentions(acl, &old)))
+            .map(|(other, o)| (other, renamed_in(Object::clone(o), &old, &new)))
+            .collect();
+        for (other, changed) in others {
+            if other == oid {
+                role = changed;
+            } else {
+                self.change_unchecked(other, Some(changed)).await?;
+            }
+        }
+        role.name = new;
+        self.change_unchecked(oid, Some(role)).await
+    }
+
+    async fn drop_role(&mut self, name: &RoleName, if_exists: bool) -> PgResult<()> {
+        let scope = self.scope()?;
+        self.check_createrole(&scope, "drop role")?;
+        let oid = match self.role_named(&scope, name) {
+            Ok(oid) => oid,
+            Err(error) if if_exists && error.code == "42704" => {
+                self.notice(PgError::notice(format!("{}, skipping", error.message)));
                 return Ok(());
             }
-            return Err(no_role(name));
+            Err(error) => return Err(error),
         };
-        if oid == Oid::SUPERUSER || name == self.shared.identity.user {
-            return Err(PgError::new("55006", format!("role \"{name}\" cannot be dropped now")));
+        let role = self.role_object(&scope, oid)?;
+        let name = role.name;
+        if name == self.shared.user() {
+            return Err(PgError::new("55006", "current user cannot be dropped"));
         }
-        let grantee = format!("{name}=");
-        let needed = scope.objects.iter(scope.at).any(|(other, o)| {
-            other != oid && (o.owner == oid || o.acl.iter().any(|a| a.starts_with(&grantee)))
-        });
-        if needed {
+        if name == self.shared.session_user() {
+            return Err(PgError::new("55006", "session user cannot be dropped"));
+        }
+        let rights = self.shared.rights(&scope.objects, scope.at);
+        if matches!(role.relation, Relation::Role { superuser: true, .. }) && !rights.superuser() {
+            return Err(PgError::new("42501", "must be superuser to drop superusers"));
+        }
+        let needed: Vec<String> = scope
+            .objects
+            .iter(scope.at)
+            .filter(|(other, o)| {
+                *other != oid && (o.owner == oid || lists(o).any(|acl| mentions(acl, &name)))
+            })
+            .map(|(_, o)| {
+                let what = if o.owner == oid { "owner of" } else { "privileges for" };
+                format!("{what} {} {}", super::drop::relation_kind(&o.relation), o.name)
+            })
+            .collect();
+        if oid < Oid::FIRST_USER || !needed.is_empty() {
             let message =
                 format!("role \"{name}\" cannot be dropped because some objects depend on it");
-            return Err(PgError::new("2BP01", message));
+            let error = PgError::new("2BP01", message);
+            return Err(match needed.is_empty() {
+                true => error,
+                false => error.detail(needed.join("\n")),
+            });
         }
         let members: Vec<(Oid, Object)> = scope
             .objects
@@ -264,207 +462,201 @@ impl Session {
             .map(|(member, o)| (member, Object::clone(o)))
             .collect();
         for (member, mut role) in members {
-            if let Relation::Role { member_of, .. } = &mut role.relation {
+            if let Relation::Role { member_of, admin_of, .. } = &mut role.relation {
                 member_of.retain(|g| *g != oid);
+                admin_of.retain(|g| *g != oid);
             }
-            self.change(member, Some(role)).await?;
+            self.change_unchecked(member, Some(role)).await?;
         }
-        self.change(oid, None).await
+        self.change_unchecked(oid, None).await
     }
 
-    async fn grant(
+    /// Makes a role a member of another one, or ends that.
+    async fn set_member(
         &mut self,
-        privileges: &Privileges,
-        objects: Option<&GrantObjects>,
-        grantees: &[Grantee],
-        give: bool,
+        group: Oid,
+        member: &RoleName,
+        add: bool,
+        admin: bool,
     ) -> PgResult<()> {
         let scope = self.scope()?;
-        let mut names = Vec::with_capacity(grantees.len());
-        for grantee in grantees {
-            let public = matches!(grantee.grantee_type, GranteesType::Public);
-            let name = match &grantee.name {
-                Some(GranteeName::ObjectName(name)) => single(name)?,
-                None if public => "public".to_owned(),
-                _ => return Err(PgError::unsupported("this kind of grantee")),
+        let oid = self.role_named(&scope, member)?;
+        let mut role = self.role_object(&scope, oid)?;
+        let group_name = self.role_object(&scope, group)?.name;
+        if add && privileges::is_member(&scope.objects, scope.at, group, oid) {
+            let message = format!("role \"{}\" is a member of role \"{group_name}\"", role.name);
+            return Err(PgError::new("0LP01", message));
+        }
+        let name = role.name.clone();
+        let Relation::Role { member_of, admin_of, .. } = &mut role.relation else {
+            return Err(PgError::internal("a role that is none"));
+        };
+        let before = member_of.contains(&group);
+        if before == add && (!add || !admin || admin_of.contains(&group)) {
+            let message = match add {
+                true => format!("role \"{name}\" is already a member of role \"{group_name}\""),
+                false => format!("role \"{name}\" is not a member of role \"{group_name}\""),
             };
-            if public || name == "public" {
-                names.push(String::new());
+            let notice =
+                if add { PgError::notice(message) } else { PgError::warning("01000", message) };
+            self.notice(notice);
+            return Ok(());
+        }
+        if add {
+            if !before {
+                member_of.push(group);
+            }
+            if admin && !admin_of.contains(&group) {
+                admin_of.push(group);
+            }
+        } else {
+            member_of.retain(|g| *g != group);
+            admin_of.retain(|g| *g != group);
+        }
+        self.change_unchecked(oid, Some(role)).await
+    }
+
+    /// `REVOKE ADMIN OPTION FOR`
+    async fn take_admin(&mut self, group: Oid, member: &RoleName) -> PgResult<()> {
+        let scope = self.scope()?;
+        let oid = self.role_named(&scope, member)?;
+        let mut role = self.role_object(&scope, oid)?;
+        if let Relation::Role { admin_of, .. } = &mut role.relation {
+            admin_of.retain(|g| *g != group);
+        }
+        self.change_unchecked(oid, Some(role)).await
+    }
+
+    /// SET ROLE and SET SESSION AUTHORIZATION.
+    async fn set_identity(&mut self, access: &Access) -> PgResult<String> {
+        let (local, role, key) = match access {
+            Access::SetRole { local, role } => (*local, role, "role"),
+            Access::SetSessionAuthorization { local, role } => {
+                (*local, role, "session_authorization")
+            }
+            _ => return Err(PgError::internal("not SET ROLE")),
+        };
+        if local && self.block == Block::None {
+            let text = "SET LOCAL can only be used in transaction blocks";
+            self.notice(PgError::warning("25P01", text));
+            return Ok("SET".to_owned());
+        }
+        if let Some(name) = role {
+            let scope = self.scope()?;
+            let found = scope.objects.lookup(NameKind::Role, None, name, scope.at);
+            let (oid, _) = found
+                .ok_or_else(|| PgError::new("22023", format!("role \"{name}\" does not exist")))?;
+            // What is allowed depends on who logged in, and not on who one is at the moment.
+            let whose = if key == "role" {
+                self.shared.session_user()
             } else {
-                let oid = self.role_named(&scope, &name)?;
-                let role = scope.objects.get(oid, scope.at).map(|o| o.name.clone());
-                names.push(role.unwrap_or(name));
-            }
-        }
-        let Some(objects) = objects else {
-            return self.grant_roles(privileges, &names, give).await;
-        };
-        let targets = self.grant_targets(&scope, objects)?;
-        for oid in targets {
-            let scope = self.scope()?;
-            let Some(mut object) = scope.objects.get(oid, scope.at).map(|o| Object::clone(o))
-            else {
-                return Err(PgError::internal("the granted object is gone"));
+                self.shared.identity.user.clone()
             };
-            let all = match &object.relation {
-                Relation::Schema => SCHEMA,
-                Relation::Sequence { .. } => SEQUENCE,
-                _ => TABLE,
-            };
-            let letters = letters(privileges, all)?;
-            let owner = scope
-                .objects
-                .get(object.owner, scope.at)
-                .map_or_else(String::new, |o| o.name.clone());
-            if object.acl.is_empty() {
-                object.acl.push(format!("{owner}={all}/{owner}"));
-            }
-            for name in &names {
-                change_acl(&mut object.acl, name, &letters, &owner, give);
-            }
-            self.change(oid, Some(object)).await?;
-        }
-        Ok(())
-    }
-
-    async fn grant_roles(
-        &mut self,
-        privileges: &Privileges,
-        names: &[String],
-        give: bool,
-    ) -> PgResult<()> {
-        let Privileges::Actions(actions) = privileges else {
-            return Err(PgError::new("42601", "syntax error in GRANT"));
-        };
-        for action in actions {
-            let Action::Role { role } = action else {
-                return Err(PgError::unsupported("this form of GRANT"));
-            };
-            let scope = self.scope()?;
-            let group = self.role_named(&scope, &single(role)?)?;
-            for name in names {
-                self.set_member(group, &Ident::with_quote('"', name.clone()), give).await?;
+            let own = scope.objects.lookup(NameKind::Role, None, &whose, scope.at);
+            let allowed = own.is_some_and(|(own, _)| {
+                privileges::is_superuser(&scope.objects, scope.at, own)
+                    || own == oid
+                    || (key == "role" && privileges::is_member(&scope.objects, scope.at, own, oid))
+            });
+            if !allowed {
+                let what = if key == "role" {
+                    format!("set role \"{name}\"")
+                } else {
+                    "set session authorization".to_owned()
+                };
+                return Err(denied(&what));
             }
         }
-        Ok(())
-    }
-
-    fn grant_targets(&self, scope: &NameScope, objects: &GrantObjects) -> PgResult<Vec<Oid>> {
-        let relations = |names: &[ObjectName]| {
-            names
-                .iter()
-                .map(|name| {
-                    let name = self.relation_name(name)?;
-                    let found = scope.lookup().relation(&name).map(|(oid, _)| oid);
-                    found.ok_or_else(|| no_relation(&name))
-                })
-                .collect::<PgResult<Vec<Oid>>>()
-        };
-        let schema = |name: &ObjectName| {
-            let name = single(name)?;
-            scope
-                .lookup()
-                .schema(&name)
-                .ok_or_else(|| PgError::new("3F000", format!("schema \"{name}\" does not exist")))
-        };
-        let within = |schemas: &[ObjectName], fits: fn(&Relation) -> bool| {
-            let schemas = schemas.iter().map(schema).collect::<PgResult<Vec<_>>>()?;
-            Ok(scope
-                .objects
-                .iter(scope.at)
-                .filter(|(_, o)| {
-                    o.namespace.is_some_and(|n| schemas.contains(&n)) && fits(&o.relation)
-                })
-                .map(|(oid, _)| oid)
-                .collect())
-        };
-        match objects {
-            GrantObjects::Tables(names)
-            | GrantObjects::Sequences(names)
-            | GrantObjects::Views(names) => relations(names),
-            GrantObjects::Schemas(names) => names.iter().map(schema).collect(),
-            GrantObjects::AllTablesInSchema { schemas } => {
-                within(schemas, |r| matches!(r, Relation::Table(_) | Relation::View { .. }))
-            }
-            GrantObjects::AllSequencesInSchema { schemas } => {
-                within(schemas, |r| matches!(r, Relation::Sequence { .. }))
-            }
-            // There is one database, and its privileges are not kept.
-            other => Err(PgError::unsupported(format!("GRANT ON {other}"))),
+        let kept = if local { Scope::Local } else { Scope::Session };
+        let mut settings = self.shared.settings.write();
+        settings.set_identity(key, role.as_deref(), kept);
+        if key == "session_authorization" {
+            settings.set_identity("role", None, kept);
         }
+        drop(settings);
+        self.shared.tell_superuser();
+        Ok("SET".to_owned())
     }
 }
 
-/// The letters of privileges, in their usual order.
-fn letters(privileges: &Privileges, all: &str) -> PgResult<String> {
-    let actions = match privileges {
-        Privileges::All { .. } => return Ok(all.to_owned()),
-        Privileges::Actions(actions) => actions,
+/// The verifier of a password, which may be one already.
+fn verifier(password: &str, role: &str) -> PgResult<String> {
+    if password.starts_with("md5") && password.len() == 35 {
+        return Err(PgError::unsupported("an MD5 password")
+            .hint("Give the password itself, or use \\password in psql with scram-sha-256."));
+    }
+    if let Ok(verifier) = password.parse::<Verifier>() {
+        return Ok(verifier.to_string());
+    }
+    if password.is_empty() {
+        let message = format!("the password of role \"{role}\" must not be empty");
+        return Err(PgError::new("22023", message));
+    }
+    Ok(Verifier::of_password(password).to_string())
+}
+
+/// All access lists of an object.
+fn lists(object: &Object) -> impl Iterator<Item = &Vec<String>> {
+    let defaults = match &object.relation {
+        Relation::Role { default_acls, .. } => Some(default_acls.values()),
+        _ => None,
     };
-    let mut given = String::new();
-    for action in actions {
-        let letter = match action {
-            Action::Select { columns: None } => 'r',
-            Action::Insert { columns: None } => 'a',
-            Action::Update { columns: None } => 'w',
-            Action::References { columns: None } => 'x',
-            Action::Delete => 'd',
-            Action::Truncate => 'D',
-            Action::Trigger => 't',
-            Action::Usage => 'U',
-            Action::Create { .. } => 'C',
-            Action::Select { .. }
-            | Action::Insert { .. }
-            | Action::Update { .. }
-            | Action::References { .. } => {
-                return Err(PgError::unsupported("privileges on columns"));
+    std::iter::once(&object.acl)
+        .chain(object.column_acl.values())
+        .chain(defaults.into_iter().flatten())
+}
+
+fn mentions(acl: &[String], role: &str) -> bool {
+    items(acl).any(|item| item.grantee == role || item.grantor == role)
+}
+
+/// The object with a role under another name in its access lists.
+fn renamed_in(mut object: Object, old: &str, new: &str) -> Object {
+    let rename = |acl: &mut Vec<String>| {
+        let renamed = items(acl).map(|mut item| {
+            for name in [&mut item.grantee, &mut item.grantor] {
+                if name == old {
+                    *name = new.to_owned();
+                }
             }
-            other => return Err(PgError::unsupported(format!("the privilege {other}"))),
-        };
-        if !all.contains(letter) {
-            return Err(PgError::new("0LP01", format!("invalid privilege type {action}")));
-        }
-        given.push(letter);
+            item.to_string()
+        });
+        *acl = renamed.collect();
+    };
+    rename(&mut object.acl);
+    object.column_acl.values_mut().for_each(rename);
+    if let Relation::Role { default_acls, .. } = &mut object.relation {
+        default_acls.values_mut().for_each(rename);
     }
-    Ok(given)
+    object
 }
 
-/// Gives or takes letters in the entry of one grantee; the empty name is PUBLIC.
-fn change_acl(acl: &mut Vec<String>, grantee: &str, letters: &str, owner: &str, give: bool) {
-    let prefix = format!("{grantee}=");
-    let place = acl.iter().position(|a| a.starts_with(&prefix));
-    let before = place.and_then(|i| acl[i].strip_prefix(&prefix)).unwrap_or_default();
-    let before = before.split('/').next().unwrap_or_default().to_owned();
-    let after: String = "arwdDxtUC"
-        .chars()
-        .filter(|c| match letters.contains(*c) {
-            true => give,
-            false => before.contains(*c),
-        })
-        .collect();
-    let entry = format!("{prefix}{after}/{owner}");
-    match place {
-        Some(i) if after.is_empty() => {
-            acl.remove(i);
+/// The object as another role's, which takes the place of the old one in the access lists.
+fn owned_by(scope: &NameScope, object: Object, owner: Oid) -> Object {
+    let name = |oid| scope.objects.get(oid, scope.at).map(|o| o.name.clone());
+    let (Some(old), Some(new)) = (name(object.owner), name(owner)) else {
+        return Object { owner, ..object };
+    };
+    let mut object = Object { owner, ..object };
+    let change = |acl: &mut Vec<String>| {
+        let mut changed: Vec<Item> = Vec::with_capacity(acl.len());
+        for mut item in items(acl) {
+            for name in [&mut item.grantee, &mut item.grantor] {
+                if *name == old {
+                    name.clone_from(&new);
+                }
+            }
+            match changed.iter_mut().find(|i| i.grantee == item.grantee) {
+                Some(same) => {
+                    item.letters.retain(|(l, _)| !same.has(*l, false));
+                    same.letters.append(&mut item.letters);
+                }
+                None => changed.push(item),
+            }
         }
-        Some(i) => acl[i] = entry,
-        None if !after.is_empty() => acl.push(entry),
-        None => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn privileges_are_given_and_taken_letter_by_letter() {
-        let mut acl = vec!["chronos=arwdDxt/chronos".to_owned()];
-        change_acl(&mut acl, "ann", "wr", "chronos", true);
-        change_acl(&mut acl, "", "r", "chronos", true);
-        assert_eq!(acl[1..], ["ann=rw/chronos", "=r/chronos"]);
-        change_acl(&mut acl, "ann", "w", "chronos", false);
-        change_acl(&mut acl, "", "r", "chronos", false);
-        assert_eq!(acl[1..], ["ann=r/chronos"]);
-    }
+        *acl = changed.iter().map(Item::to_string).collect();
+    };
+    change(&mut object.acl);
+    object.column_acl.values_mut().for_each(change);
+    object
 }

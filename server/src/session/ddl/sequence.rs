@@ -104,7 +104,11 @@ impl Session {
         let owned_by = match owned_by {
             None => None,
             Some(owner) if owner.to_string().eq_ignore_ascii_case("none") => None,
-            Some(owner) => Some(self.owning_column(owner)?),
+            Some(owner) => {
+                let owning = self.owning_column(owner)?;
+                self.require_owner(&scope, owning.0)?;
+                Some(owning)
+            }
         };
         let relation = relation(sequence_options, ty, owned_by)?;
         let oid = self.allocate_oid().await?;

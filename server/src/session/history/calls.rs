@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use super::{column_names, key_names, object, q, query_of, same_key};
 use crate::error::{PgError, PgResult};
 use crate::session::names::{Lookup, fold, no_relation, relation};
+use crate::session::privileges::{check_read, check_schema, denied_for};
 use crate::session::session::Session;
 use crate::session::shared::SessionCatalog;
 
@@ -202,9 +203,14 @@ impl Session {
         let name = relation(&name, &self.shared.identity.database)?;
         let (objects, now) = self.shared.objects()?;
         let at = self.shared.as_of().unwrap_or(now);
-        let path = self.shared.search_path();
+        let rights = self.shared.rights(&objects, now);
+        let path = self.shared.usable_path(&rights);
         let lookup = Lookup { objects: &objects, at, path: &path };
         let (oid, found) = lookup.relation(&name).ok_or_else(|| no_relation(&name))?;
+        check_schema(&rights, &name)?;
+        if check_read(&rights, &objects, now, oid)?.is_some() {
+            return Err(denied_for(found));
+        }
         match &found.relation {
             chronos_catalog::Relation::Table(def) => Ok((oid, Arc::clone(def))),
             _ => Err(PgError::new("42809", format!("\"{name}\" is not a table"))),

@@ -77,9 +77,13 @@ impl Session {
             Extension::AlterSequence(_) => "ALTER SEQUENCE",
             Extension::AlterColumn { .. } | Extension::AlterStorage { .. } => "ALTER TABLE",
             Extension::CommentOnConstraint { .. } => "COMMENT",
+            Extension::Access(access) if access.changes_nothing() => "",
+            Extension::Access(access) => access.tag(),
             _ => "REVERT TRANSACTION",
         };
-        self.check_write_allowed(what)?;
+        if !what.is_empty() {
+            self.check_write_allowed(what)?;
+        }
         match extension {
             Extension::Restore(restore) => self.restore(restore).await,
             Extension::UndropTable { table, instant, name } => {
@@ -90,6 +94,7 @@ impl Session {
                 let tag = self.alter_relation(*kind, *if_exists, name, change).await?;
                 Ok(Response::Complete(tag))
             }
+            Extension::Access(access) => Ok(Response::Complete(self.run_access(access).await?)),
             other => self.define_extension(other).await.map(Response::Complete),
         }
     }

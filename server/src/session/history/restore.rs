@@ -80,6 +80,7 @@ impl Session {
 
     pub(super) async fn restore(&mut self, restore: &Restore) -> PgResult<Response> {
         let target = self.write_target(&restore.table)?;
+        self.require_owner(&self.scope()?, target.oid)?;
         let at = self.moment(&target, &restore.to).await?;
         self.shared.engine.close_instant(at).await?;
         self.catch_up(at).await;
@@ -344,6 +345,7 @@ impl Session {
         let count = tables.len() as i64;
         for table in tables {
             let target = self.target_of(table)?;
+            self.require_owner(&self.scope()?, target.oid)?;
             let (ends, work) = self.reverted(&target, ts).await?;
             removed += ends.saturating_sub(work.versions.len() as i64);
             restored += work.versions.len() as i64;
@@ -370,7 +372,11 @@ impl Session {
             "SELECT CAST(table_oid AS bigint), definitions FROM chronos._commits \
              WHERE _cv = {number}"
         );
-        let planned = self.plan(&Statement::Query(Box::new(query_of(&text, &[])?))).await?;
+        // The statement may know what it wrote to, whoever may read the log.
+        self.shared.scope.lock().acting.push(Oid::SUPERUSER);
+        let planned = self.plan(&Statement::Query(Box::new(query_of(&text, &[])?))).await;
+        self.shared.scope.lock().acting.pop();
+        let planned = planned?;
         let mut tables = Vec::new();
         let mut definitions = 0;
         for batch in self.collect(planned).await? {

@@ -1,10 +1,11 @@
 //! `has_table_privilege` and its like, from owners, superusers and access lists.
 
-use chronos_catalog::{Object, Oid, Relation};
+use chronos_catalog::{ColumnId, Object, Oid, Relation};
 use datafusion::common::{DataFusionError, Result};
 
 use super::function::{Definition, Nulls, Returns, oid, text};
 use crate::error::Error;
+use crate::privileges::{Rights, is_member, is_superuser, letter};
 use crate::system_tables::catalog::SystemCatalog;
 use crate::system_tables::names::RegKind;
 use crate::system_tables::rows::Cell;
@@ -26,50 +27,108 @@ const fn f(name: &'static str, args: usize, body: Body) -> Definition {
 pub(crate) static FUNCTIONS: &[Definition] = &[
     f("has_table_privilege", 2, relation_privilege),
     f("has_sequence_privilege", 2, relation_privilege),
-    f("has_any_column_privilege", 2, relation_privilege),
+    f("has_any_column_privilege", 2, |c, args| {
+        let (role, rest) = role_and_rest(c, args, 2)?;
+        relation_privilege_of(c, role, &rest[0], &rest[1], |rights, oid, object, letter| {
+            rights.may_any_column(oid, object, letter)
+        })
+    }),
     f("has_column_privilege", 3, |c, args| {
-        // Privileges are those of the table.
-        let skip = args.len() - 3;
-        let mut table: Vec<Cell> = args[..skip + 1].to_vec();
-        table.push(args[args.len() - 1].clone());
-        relation_privilege(c, &table)
+        let (role, rest) = role_and_rest(c, args, 3)?;
+        let column = column(c, &rest[0], &rest[1])?;
+        relation_privilege_of(c, role, &rest[0], &rest[2], |rights, oid, object, letter| {
+            rights.may_column(oid, object, column, letter)
+        })
     }),
     f("has_schema_privilege", 2, |c, args| {
         let (role, rest) = role_and_rest(c, args, 2)?;
         let schema = reg(c, RegKind::Namespace, &rest[0])?;
-        let system = schema < Oid::FIRST_USER.0 && schema != Oid::PUBLIC.0;
-        privileges(c, role, c.objects.get(Oid(schema), c.at), &rest[1], |kind| {
-            (kind == 'U' && (system || schema == Oid::PUBLIC.0)).then_some(true)
+        let rights = Rights::of(&c.objects, c.at, Some(Oid(role)));
+        let object = c.objects.get(Oid(schema), c.at);
+        any(&rest[1], |letter, option| match object {
+            Some(object) => rights.may(Oid(schema), object, letter, option),
+            None => rights.superuser() || (letter == 'U' && !option),
         })
     }),
     f("has_database_privilege", 2, |c, args| {
         let (role, rest) = role_and_rest(c, args, 2)?;
-        privileges(c, role, None, &rest[1], |kind| Some(matches!(kind, 'c' | 'T')))
+        let rights = Rights::of(&c.objects, c.at, Some(Oid(role)));
+        any(&rest[1], |letter, option| {
+            rights.superuser() || (!option && matches!(letter, 'c' | 'T'))
+        })
     }),
     f("has_function_privilege", 2, |_, _| Ok(true.into())),
     f("has_type_privilege", 2, |_, _| Ok(true.into())),
     f("has_language_privilege", 2, |_, _| Ok(true.into())),
     f("has_tablespace_privilege", 2, |c, args| {
         let (role, _) = role_and_rest(c, args, 2)?;
-        Ok(is_superuser(c, role).into())
+        Ok(is_superuser(&c.objects, c.at, Oid(role)).into())
     }),
     f("pg_has_role", 2, |c, args| {
         let (role, rest) = role_and_rest(c, args, 2)?;
         let group = reg(c, RegKind::Role, &rest[0])?;
-        Ok((is_superuser(c, role) || is_member(c, role, group)).into())
+        let (role, group) = (Oid(role), Oid(group));
+        let rights = Rights::of(&c.objects, c.at, Some(role));
+        // USAGE is what it has by itself, MEMBER what it can have by SET ROLE.
+        let usage = text(&rest[1]).trim().to_uppercase().starts_with("USAGE");
+        Ok(match usage {
+            true => rights.has_role(group),
+            false => rights.superuser() || is_member(&c.objects, c.at, role, group),
+        }
+        .into())
     }),
 ];
 
 fn relation_privilege(c: &SystemCatalog, args: &[Cell]) -> Result<Cell> {
     let (role, rest) = role_and_rest(c, args, 2)?;
-    let relation = reg(c, RegKind::Class, &rest[0])?;
-    let system = relation < Oid::FIRST_USER.0;
-    if !system && c.relation(relation).is_none() {
-        return Ok(Cell::Null);
-    }
-    privileges(c, role, c.objects.get(Oid(relation), c.at), &rest[1], |kind| {
-        (system && kind == 'r').then_some(true)
+    relation_privilege_of(c, role, &rest[0], &rest[1], |rights, oid, object, letter| {
+        rights.may(oid, object, letter, false)
     })
+}
+
+/// Whether a role may use a relation so; `may` is not asked for what can be given on.
+fn relation_privilege_of(
+    c: &SystemCatalog,
+    role: u32,
+    relation: &Cell,
+    wanted: &Cell,
+    may: impl Fn(&Rights<'_>, Oid, &Object, char) -> bool,
+) -> Result<Cell> {
+    let relation = reg(c, RegKind::Class, relation)?;
+    let rights = Rights::of(&c.objects, c.at, Some(Oid(role)));
+    if relation < Oid::FIRST_USER.0 {
+        // The system's own tables.
+        return any(wanted, |letter, _| rights.superuser() || letter == 'r');
+    }
+    let Some(object) = c.objects.get(Oid(relation), c.at) else { return Ok(Cell::Null) };
+    any(wanted, |letter, option| match option {
+        true => rights.may(Oid(relation), object, letter, true),
+        false => may(&rights, Oid(relation), object, letter),
+    })
+}
+
+/// The column that a cell names or numbers.
+fn column(c: &SystemCatalog, relation: &Cell, column: &Cell) -> Result<ColumnId> {
+    let relation = reg(c, RegKind::Class, relation)?;
+    let Cell::Text(name) = column else { return Ok(ColumnId(oid(column))) };
+    let object = c.objects.get(Oid(relation), c.at);
+    let found = object.and_then(|object| match &object.relation {
+        Relation::Table(def) => def.column_named(name).map(|column| column.id),
+        Relation::View { columns, .. } => {
+            let place = columns.iter().position(|(column, _)| column == name)?;
+            u32::try_from(place + 1).ok().map(ColumnId)
+        }
+        _ => None,
+    });
+    match (found, object) {
+        (Some(column), _) => Ok(column),
+        (None, None) => Ok(ColumnId(0)),
+        (None, Some(object)) => {
+            let message =
+                format!("column \"{name}\" of relation \"{}\" does not exist", object.name);
+            Err(Error::postgres("42703", message).into())
+        }
+    }
 }
 
 /// Splits off the role where one is given; it is the current one otherwise.
@@ -97,47 +156,12 @@ pub(super) fn reg(c: &SystemCatalog, kind: RegKind, cell: &Cell) -> Result<u32> 
     }
 }
 
-fn is_superuser(c: &SystemCatalog, role: u32) -> bool {
-    c.objects
-        .get(Oid(role), c.at)
-        .is_some_and(|o| matches!(o.relation, Relation::Role { superuser: true, .. }))
-}
-
-/// Whether a role is another one or, directly or not, a member of it.
-fn is_member(c: &SystemCatalog, role: u32, group: u32) -> bool {
-    let mut seen = vec![role];
-    let mut next = 0;
-    while let Some(&one) = seen.get(next) {
-        if one == group {
-            return true;
-        }
-        next += 1;
-        if let Some(o) = c.objects.get(Oid(one), c.at)
-            && let Relation::Role { member_of, .. } = &o.relation
-        {
-            for member in member_of {
-                if !seen.contains(&member.0) {
-                    seen.push(member.0);
-                }
-            }
-        }
-    }
-    false
-}
-
-/// Whether the role holds any of the privileges listed, by commas, in the last argument.
-fn privileges(
-    c: &SystemCatalog,
-    role: u32,
-    object: Option<&std::sync::Arc<Object>>,
-    wanted: &Cell,
-    by_default: impl Fn(char) -> Option<bool>,
-) -> Result<Cell> {
-    let superuser = is_superuser(c, role);
-    let mut any = false;
+/// Whether any holds of the privileges listed, by commas, with or without WITH GRANT OPTION.
+fn any(wanted: &Cell, may: impl Fn(char, bool) -> bool) -> Result<Cell> {
+    let mut found = false;
     for word in text(wanted).split(',') {
         let upper = word.trim().to_uppercase();
-        let (name, with_grant) = match upper.strip_suffix(" WITH GRANT OPTION") {
+        let (name, option) = match upper.strip_suffix(" WITH GRANT OPTION") {
             Some(name) => (name, true),
             None => (upper.as_str(), false),
         };
@@ -145,43 +169,7 @@ fn privileges(
             let message = format!("unrecognized privilege type: \"{}\"", word.trim());
             return Err(Error::postgres("22023", message).into());
         };
-        let granted = object.is_some_and(|o| {
-            is_member(c, role, o.owner.0)
-                || o.acl.iter().any(|a| grants(c, role, a, letter, with_grant))
-        });
-        any |= superuser || granted || (!with_grant && by_default(letter) == Some(true));
+        found |= may(letter, option);
     }
-    Ok(any.into())
-}
-
-fn letter(privilege: &str) -> Option<char> {
-    Some(match privilege {
-        "SELECT" => 'r',
-        "INSERT" => 'a',
-        "UPDATE" => 'w',
-        "DELETE" => 'd',
-        "TRUNCATE" => 'D',
-        "REFERENCES" => 'x',
-        "TRIGGER" => 't',
-        "USAGE" => 'U',
-        "CREATE" => 'C',
-        "CONNECT" => 'c',
-        "TEMPORARY" | "TEMP" => 'T',
-        "EXECUTE" => 'X',
-        _ => return None,
-    })
-}
-
-/// Whether an access item, `grantee=letters/grantor` where `*` follows a letter that may be
-/// granted on, gives the role a privilege. An empty grantee is everybody.
-fn grants(c: &SystemCatalog, role: u32, item: &str, letter: char, with_grant: bool) -> bool {
-    let Some((grantee, rest)) = item.rsplit_once('=') else { return false };
-    let letters = rest.split('/').next().unwrap_or("");
-    let grantee = grantee.trim_matches('"');
-    let applies =
-        grantee.is_empty() || c.role_oid(grantee).is_some_and(|group| is_member(c, role, group));
-    let held = letters
-        .find(letter)
-        .is_some_and(|i| !with_grant || letters[i + letter.len_utf8()..].starts_with('*'));
-    applies && held
+    Ok(found.into())
 }
