@@ -52,7 +52,7 @@ fn values_names(values: &ast::Values) -> Vec<Option<String>> {
     (1..=width).map(|i| Some(format!("column{i}"))).collect()
 }
 
-fn item_name(item: &SelectItem) -> Option<String> {
+pub(crate) fn item_name(item: &SelectItem) -> Option<String> {
     match item {
         SelectItem::UnnamedExpr(expr) => Some(expression_name(expr)),
         SelectItem::ExprWithAlias { alias, .. } => Some(normal(alias)),
@@ -61,11 +61,9 @@ fn item_name(item: &SelectItem) -> Option<String> {
     }
 }
 
-/// Names every column of a select list.
-pub(crate) fn name_items(items: &mut [SelectItem]) {
-    let wildcard = items
-        .iter()
-        .any(|i| matches!(i, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+/// Names every column of a select list, whose wildcards show columns of the names `shown`.
+pub(crate) fn name_items(items: &mut [SelectItem], shown: &BTreeSet<String>) {
+    let unqualified = items.iter().any(|i| matches!(i, SelectItem::Wildcard(_)));
     let mut used = BTreeSet::new();
     for (place, item) in items.iter_mut().enumerate() {
         let (expr, name) = match item {
@@ -81,8 +79,9 @@ pub(crate) fn name_items(items: &mut [SelectItem]) {
         let plain = name.is_none() && column.is_some();
         let name = name.or(column).unwrap_or_else(|| expression_name(expr));
         let fresh = used.insert(name.clone());
-        // A column beside a wildcard may be one of the wildcard's.
-        let unique = fresh && !wildcard;
+        // A column beside a wildcard may be one of the wildcard's. The names that are given are
+        // those that a query around this one asks for, so they stay where they can.
+        let unique = fresh && !shown.contains(&name) && !(plain && unqualified);
         if plain && unique {
             continue;
         }

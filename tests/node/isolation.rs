@@ -1,16 +1,15 @@
 //! What concurrent transactions may see of each other, with sixteen clients at a time.
 //!
-//! | anomaly | READ COMMITTED and REPEATABLE READ | SERIALIZABLE |
-//! |---|---|---|
-//! | dirty read | never | never |
-//! | lost update | never | never |
-//! | read skew | never | never |
-//! | write skew | may be | never |
+//! | anomaly | READ COMMITTED | REPEATABLE READ | SERIALIZABLE |
+//! |---|---|---|---|
+//! | dirty read | never | never | never |
+//! | lost update of `SET n = n + 1` | never | never | never |
+//! | lost update of what was read before | may be | never | never |
+//! | read skew | may be | never | never |
+//! | write skew | may be | may be | never |
 //!
-//! A level's name never means less than snapshot isolation here. `CHRONOS_BANK_SECONDS` is how
-//! long money is moved (3 by default; `just bank` takes five minutes).
+//! `CHRONOS_BANK_SECONDS` is how long money is moved (3 by default; `just bank` takes five minutes).
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chronos_tests::{Answer, TestNode};
@@ -54,19 +53,15 @@ async fn number(client: &Client, sql: &str) -> Result<i64, Error> {
 }
 
 /// Runs the same on every client at once.
-async fn together<F, Fut>(config: &Arc<Config>, run: F)
+async fn together<F>(config: &Config, run: F)
 where
-    F: Fn(u64, Client) -> Fut,
-    Fut: Future<Output = ()> + Send + 'static,
+    F: AsyncFn(u64, Client),
 {
-    let mut tasks = Vec::new();
-    for n in 0..CLIENTS {
+    let clients = (0..CLIENTS).map(async |n| {
         let client = chronos_tests::node::connect(config).await.expect("a client can connect");
-        tasks.push(tokio::spawn(run(n, client)));
-    }
-    for task in tasks {
-        task.await.expect("a client met what it may not meet");
-    }
+        run(n, client).await;
+    });
+    futures::future::join_all(clients).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,9 +73,9 @@ async fn nobody_sees_what_is_not_committed() {
         .batch_execute("INSERT INTO d SELECT i, 0 FROM generate_series(0, 15) AS g(i)")
         .await
         .expect("rows");
-    let config = Arc::new(node.config());
+    let config = node.config();
     for level in LEVELS {
-        together(&config, move |n, client| async move {
+        together(&config, async |n, client| {
             for _ in 0..5 {
                 // What is written here is taken back.
                 let begin = format!("BEGIN ISOLATION LEVEL {level}");
@@ -103,12 +98,16 @@ async fn no_update_is_lost() {
     let node = TestNode::start();
     let setup = node.connect().await;
     setup.batch_execute("CREATE TABLE c (id int8 PRIMARY KEY, n int8)").await.expect("a table");
-    let config = Arc::new(node.config());
+    let config = node.config();
     for (id, level) in (0i64..).zip(LEVELS) {
         setup.execute("INSERT INTO c VALUES ($1, 0)", &[&id]).await.expect("a row");
-        together(&config, move |_, client| async move {
+        together(&config, async |_, client| {
             for _ in 0..ROUNDS {
                 retried(&client, level, async |client| {
+                    if level == "READ COMMITTED" {
+                        let sql = "UPDATE c SET n = n + 1 WHERE id = $1";
+                        return client.execute(sql, &[&id]).await.map(|_| ());
+                    }
                     // Read first, then write what was read plus one.
                     let sql = format!("SELECT n FROM c WHERE id = {id}");
                     let n = number(client, &sql).await?;
@@ -130,9 +129,9 @@ async fn a_transaction_reads_one_state() {
     let setup = node.connect().await;
     setup.batch_execute("CREATE TABLE p (id int8 PRIMARY KEY, v int8)").await.expect("a table");
     setup.batch_execute("INSERT INTO p VALUES (1, 0), (2, 0)").await.expect("rows");
-    let config = Arc::new(node.config());
-    for level in LEVELS {
-        together(&config, move |n, client| async move {
+    let config = node.config();
+    for level in &LEVELS[1..] {
+        together(&config, async |n, client| {
             for _ in 0..6 {
                 if n % 4 == 0 {
                     retried(&client, level, async |client| {
@@ -171,8 +170,8 @@ async fn serializable_transactions_have_no_write_skew() {
         )
         .await
         .expect("rows");
-    let config = Arc::new(node.config());
-    together(&config, move |n, client| async move {
+    let config = node.config();
+    together(&config, async |n, client| {
         let (shift, doctor) = (n as i64 / 2, n as i64 % 2);
         retried(&client, "SERIALIZABLE", async |client| {
             let sql = format!("SELECT count(*) FROM oncall WHERE shift = {shift}");
@@ -213,9 +212,9 @@ async fn the_sum_of_all_accounts_is_right_as_of_every_commit() {
         ACCOUNTS - 1
     );
     setup.batch_execute(&fill).await.expect("rows");
-    let config = Arc::new(node.config());
+    let config = node.config();
     let until = Instant::now() + Duration::from_secs(seconds);
-    together(&config, move |n, client| async move {
+    together(&config, async |n, client| {
         let mut random = StdRng::seed_from_u64(seed.wrapping_add(n));
         let level = LEVELS[usize::try_from(n % 3).expect("small")];
         while Instant::now() < until {

@@ -6,6 +6,7 @@
 //! can be lost. A reference to a CTE stays as it is, or, with an instant, becomes the CTE's query
 //! with that instant.
 
+mod columns;
 mod hidden;
 mod window;
 
@@ -227,7 +228,8 @@ impl<'a> Binder<'a> {
         match body {
             ast::SetExpr::Select(select) => {
                 hidden::expand_wildcards(self, select)?;
-                names::name_items(&mut select.projection);
+                let shown = columns::of_wildcards(self, select);
+                names::name_items(&mut select.projection, &shown);
                 if let (Some(ast::Distinct::Distinct), Some(order_by)) =
                     (&select.distinct, order_by)
                 {

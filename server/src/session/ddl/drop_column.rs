@@ -48,6 +48,7 @@ impl Session {
             remove(target.oid, &mut def, &mut object, *id);
         }
         def.schema_version += 1;
+        super::options::check_column(&def, &target.name)?;
         self.release_keys(target, &mut def, &what, cascade).await?;
         object.relation = Relation::Table(Arc::new(def));
         for other in self.belonging(target.oid, &dropped)? {

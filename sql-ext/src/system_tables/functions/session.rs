@@ -58,7 +58,11 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
         Ok(c.session.server_start().into())
     }),
     f("pg_conf_load_time", 0, Returns::Timestamptz, |c, _| Ok(c.session.server_start().into())),
-    f("pg_my_temp_schema", 0, Returns::Oid, |_, _| Ok(0.into())),
+    f("pg_my_temp_schema", 0, Returns::Oid, |c, _| {
+        let path = c.session.search_path();
+        let own = path.iter().find(|s| s.starts_with("pg_temp_"));
+        Ok(own.and_then(|s| c.schema_oid(s)).unwrap_or(0).into())
+    }),
     f("pg_is_other_temp_schema", 1, Returns::Bool, |_, _| Ok(false.into())),
     f("pg_client_encoding", 0, Returns::Name, |_, _| Ok("UTF8".into())),
     f("getdatabaseencoding", 0, Returns::Name, |_, _| Ok("UTF8".into())),
