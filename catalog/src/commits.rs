@@ -79,6 +79,7 @@ pub fn commits_object() -> Object {
             constraints: Vec::new(),
             options: BTreeMap::new(),
             next_column,
+            periods: Vec::new(),
         })),
     }
 }

@@ -30,7 +30,7 @@ pub use ids::{ColumnId, Oid, RowRef, SegmentId};
 pub use manifest::{Manifest, ObjectMeta, RowEndsMeta, SegmentMeta};
 pub use raft::{Applier, DirLock, RaftNode, RaftOptions};
 pub use schema::{
-    Column, Constraint, ConstraintKind, INDEX_COMMENT, Object, Relation, SqlType, TableDef,
+    Column, Constraint, ConstraintKind, INDEX_COMMENT, Object, Period, Relation, SqlType, TableDef,
 };
 pub use state::{NameKind, ObjectVersion, Objects, State};
 pub use time::{CommitTs, ReadTs, SystemPeriod, SystemTime};

@@ -281,6 +281,27 @@ pub enum ConstraintKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         deferrable: Option<bool>,
     },
+    /// PRIMARY KEY or UNIQUE (…, period WITHOUT OVERLAPS): no two rows with the same columns have
+    /// periods that overlap.
+    WithoutOverlaps {
+        /// PRIMARY KEY
+        primary: bool,
+        /// The columns beside the period.
+        columns: Vec<ColumnId>,
+        /// The period's name.
+        period: String,
+    },
+}
+
+/// PERIOD FOR name (start, end): when a row is true, from its start until before its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Period {
+    /// Its name.
+    pub name: String,
+    /// The column that it begins with.
+    pub start: ColumnId,
+    /// The column that it ends with.
+    pub end: ColumnId,
 }
 
 /// A table at one instant.
@@ -298,6 +319,9 @@ pub struct TableDef {
     pub options: BTreeMap<String, String>,
     /// The number that the next added column gets.
     pub next_column: u32,
+    /// Its periods of valid time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub periods: Vec<Period>,
 }
 
 impl TableDef {
@@ -317,6 +341,11 @@ impl TableDef {
             ConstraintKind::PrimaryKey(columns) => Some(columns.as_slice()),
             _ => None,
         })
+    }
+
+    /// The period of that name.
+    pub fn period(&self, name: &str) -> Option<&Period> {
+        self.periods.iter().find(|p| p.name == name)
     }
 
     /// The unique keys, the primary key among them: identifier, name and columns of each.

@@ -70,6 +70,12 @@ fn engine(error: &EngineError) -> PgError {
             constraint: Some(constraint.clone()),
             ..new("23503").detail(detail.clone())
         },
+        EngineError::ExclusionViolation { schema, table, constraint, detail } => PgError {
+            schema: Some(schema.clone()),
+            table: Some(table.clone()),
+            constraint: Some(constraint.clone()),
+            ..new("23P01").detail(detail.clone())
+        },
         EngineError::NotNullViolation { schema, table, column, detail } => PgError {
             schema: Some(schema.clone()),
             table: Some(table.clone()),

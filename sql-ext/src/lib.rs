@@ -34,7 +34,8 @@ pub use error::{Error, Result};
 pub use functions::cast;
 pub use names::{output_name, output_names};
 pub use parser::{
-    CURRENT_OF, MERGE_NOTHING, NO_DATA, OVERRIDING_SYSTEM, OVERRIDING_USER, TABLE_LIKE, query_text,
+    CURRENT_OF, MERGE_NOTHING, NO_DATA, OVERRIDING_SYSTEM, OVERRIDING_USER, PERIOD, Portion,
+    SEQUENCE_NAME, TABLE_LIKE, WITHOUT_OVERLAPS, query_text, take_portion,
 };
 pub use session::configure;
 pub use statement::{

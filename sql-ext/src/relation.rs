@@ -45,17 +45,33 @@ impl TemporalRelationPlanner {
         let [name, hidden, clause @ ..] = args else { return Err(unhandled()) };
         let name = TableReference::parse_str(text(name)?);
         let hidden: Vec<&str> = text(hidden)?.split(',').collect();
-        let clause = TimeClause::of_arguments(clause)?;
+        let (clause, period) = match TimeClause::of_arguments(clause)? {
+            Some(clause) => clause.parts(),
+            None => (None, None),
+        };
         let time = match &clause {
             None => None,
             Some(clause) => self.system_time(&name, clause, context)?,
         };
         match self.catalog.resolve(&name, time)? {
             Resolved::Table(provider) => {
-                let plan = self.scan(name, &provider, &hidden, time)?;
+                let mut plan = self.scan(name.clone(), &provider, &hidden, time)?;
+                if let Some((period, clause)) = &period {
+                    let info = self.catalog.info(provider.as_ref()).unwrap_or_default();
+                    let Some((_, start, end)) = info.periods.iter().find(|(p, ..)| p == period)
+                    else {
+                        return Err(no_period(&name, period));
+                    };
+                    let condition = period_condition(start, end, clause)?;
+                    let condition = context.sql_to_expr(condition, plan.schema())?;
+                    plan = LogicalPlanBuilder::from(plan).filter(condition)?.build()?;
+                }
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
             }
             Resolved::View { query, columns, owner } => {
+                if let Some((period, _)) = &period {
+                    return Err(no_period(&name, period));
+                }
                 let mut query = view_query(&name, &query)?;
                 if let Some(clause) = &clause {
                     spread_over(&mut query, clause)?;
@@ -168,6 +184,9 @@ impl TemporalRelationPlanner {
                     }
                 }
             },
+            TimeClause::Period(..) | TimeClause::Both(..) | TimeClause::Portion(..) => {
+                return Err(unhandled());
+            }
         })
     }
 
@@ -246,6 +265,30 @@ impl RelationPlanner for TemporalRelationPlanner {
             other => Ok(RelationPlanning::Original(Box::new(other))),
         }
     }
+}
+
+fn no_period(name: &TableReference, period: &str) -> datafusion::error::DataFusionError {
+    Error::postgres("42704", format!("period \"{period}\" for table \"{name}\" does not exist"))
+        .into()
+}
+
+/// Which rows a clause about a period of valid time keeps: `start <= t AND end > t`, ….
+fn period_condition(start: &str, end: &str, clause: &TimeClause) -> Result<ast::Expr> {
+    use ast::BinaryOperator::{And, Gt, GtEq, Lt, LtEq};
+    let column = |name: &str| ast::Expr::Identifier(ast::Ident::with_quote('"', name));
+    let compare = |name: &str, op, value: &ast::Expr| ast::Expr::BinaryOp {
+        left: Box::new(column(name)),
+        op,
+        right: Box::new(ast::Expr::Nested(Box::new(value.clone()))),
+    };
+    let (left, right) = match clause {
+        TimeClause::AsOf(t) => (compare(start, LtEq, t), compare(end, Gt, t)),
+        TimeClause::FromTo(a, b) => (compare(start, Lt, b), compare(end, Gt, a)),
+        TimeClause::Between(a, b) => (compare(start, LtEq, b), compare(end, Gt, a)),
+        TimeClause::ContainedIn(a, b) => (compare(start, GtEq, a), compare(end, LtEq, b)),
+        _ => return Err(unhandled()),
+    };
+    Ok(ast::Expr::BinaryOp { left: Box::new(left), op: And, right: Box::new(right) })
 }
 
 fn unhandled() -> datafusion::error::DataFusionError {

@@ -97,6 +97,8 @@ pub struct TemporalInfo {
     pub as_of: Option<CommitTs>,
     /// The table's option `time_column`.
     pub time_column: Option<String>,
+    /// Its periods of valid time: name, first and last column.
+    pub periods: Vec<(String, String, String)>,
 }
 
 /// The columns that tables have beside their own (`tableoid` only those of `pg_catalog`):

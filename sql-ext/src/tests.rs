@@ -143,7 +143,11 @@ impl TemporalCatalog for FakeCatalog {
         };
         Ok(Resolved::Table(Arc::new(Fixed {
             rows: MemTable::try_new(schema, vec![vec![batch]])?,
-            info: TemporalInfo { as_of, time_column: self.time_column.clone() },
+            info: TemporalInfo {
+                as_of,
+                time_column: self.time_column.clone(),
+                periods: Vec::new(),
+            },
         })))
     }
 

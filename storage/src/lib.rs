@@ -48,7 +48,7 @@ pub use compaction::{CompactionJob, CompactionPlan, CompactionSize, Pace, Wanted
 pub use error::{Error, Result};
 pub use expiry::{Expiry, TTL, TTL_COLUMN, expired_among, parse_age};
 pub use keys::{KeySpec, hash_key};
-pub use lookup::{fetch_rows, find_keys_committed_after, find_live_keys};
+pub use lookup::{fetch_rows, find_all_committed_after, find_keys_committed_after, find_live_keys};
 pub use object::Retry;
 pub use options::StoreOptions;
 pub use overlay::{Overlay, TableOverlay};

@@ -65,6 +65,24 @@ pub async fn find_keys_committed_after(
     find(&planner, window, key, keys).await
 }
 
+/// Likewise, with every such version of each key: the key's number and the version.
+///
+/// # Errors
+/// Likewise.
+pub async fn find_all_committed_after(
+    table: &TableStore,
+    def: &Arc<TableDef>,
+    key: &KeySpec,
+    keys: &RecordBatch,
+    after: CommitTs,
+) -> Result<Vec<(u32, RowRef)>> {
+    let overlay = Overlay::default();
+    let time = SystemTime::AsOf(CommitTs::MAX);
+    let planner = Planner::new(table, &overlay, def, time, CommitTs::MAX)?;
+    let window = Window { from_min: after.micros().saturating_add(1), ..every_version() };
+    find_all(&planner, window, key, keys).await
+}
+
 /// The given versions' columns (indexes into the table's columns, which the
 /// [`crate::HIDDEN_COLUMNS`] follow), in the order given.
 ///
@@ -176,8 +194,21 @@ async fn find(
     key: &KeySpec,
     keys: &RecordBatch,
 ) -> Result<Vec<Option<RowRef>>> {
-    let (table, def) = (planner.table, planner.def);
     let mut found: Vec<Option<RowRef>> = vec![None; keys.num_rows()];
+    for (k, place) in find_all(planner, window, key, keys).await? {
+        found[k as usize] = Some(place);
+    }
+    Ok(found)
+}
+
+async fn find_all(
+    planner: &Planner<'_>,
+    window: Window,
+    key: &KeySpec,
+    keys: &RecordBatch,
+) -> Result<Vec<(u32, RowRef)>> {
+    let (table, def) = (planner.table, planner.def);
+    let mut found = Vec::new();
     if keys.num_rows() == 0 {
         return Ok(found);
     }
@@ -213,7 +244,7 @@ async fn find(
             for (i, place) in row_refs(&batch).into_iter().enumerate() {
                 for &k in candidates.get(&place).into_iter().flatten() {
                     if rows.row(i) == wanted.row(k as usize) {
-                        found[k as usize] = Some(place);
+                        found.push((k, place));
                     }
                 }
             }

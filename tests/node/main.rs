@@ -1,6 +1,7 @@
 //! Tests against one running node, over the wire.
 
 mod crash;
+mod dump;
 mod errors;
 mod files;
 mod flights;

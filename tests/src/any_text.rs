@@ -46,6 +46,7 @@ impl<'a> FromSql<'a> for AnyText {
             Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::JSON | Type::UNKNOWN => {
                 std::str::from_utf8(raw)?.to_owned()
             }
+            Type::TEXT_ARRAY | Type::NAME_ARRAY => texts(&Vec::from_sql(ty, raw)?),
             _ => return Err(format!("no text known for type {ty}").into()),
         };
         Ok(AnyText(text))
@@ -54,6 +55,22 @@ impl<'a> FromSql<'a> for AnyText {
     fn accepts(_: &Type) -> bool {
         true
     }
+}
+
+/// A list of texts as PostgreSQL writes it.
+fn texts(items: &[Option<String>]) -> String {
+    let item = |item: &Option<String>| match item {
+        None => "NULL".to_owned(),
+        Some(text)
+            if text.is_empty()
+                || text.eq_ignore_ascii_case("null")
+                || text.contains(|c: char| c.is_whitespace() || r#"{}",\"#.contains(c)) =>
+        {
+            format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#))
+        }
+        Some(text) => text.clone(),
+    };
+    format!("{{{}}}", items.iter().map(item).collect::<Vec<_>>().join(","))
 }
 
 /// A float as PostgreSQL writes it, from its shortest digits in the form `d.ddde±x`. `digits` is

@@ -66,6 +66,7 @@ fn table() -> Object {
         constraints: vec![key],
         options: BTreeMap::from([("ttl".to_owned(), "1 day".to_owned())]),
         next_column: 2,
+        periods: Vec::new(),
     };
     Object {
         name: "t".to_owned(),

@@ -23,6 +23,7 @@ fn table(name: &str, schema_version: u32) -> Object {
         constraints: Vec::new(),
         options: BTreeMap::new(),
         next_column: 2,
+        periods: Vec::new(),
     };
     Object {
         name: name.to_owned(),

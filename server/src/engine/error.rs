@@ -63,6 +63,18 @@ pub enum Error {
         /// PostgreSQL's sentence: `Key (p)=(5) is not present in table "parent".`
         detail: String,
     },
+    /// Periods of rows with the same key overlap (23P01).
+    #[error("conflicting key value violates exclusion constraint \"{constraint}\"")]
+    ExclusionViolation {
+        /// The table's schema.
+        schema: String,
+        /// The table.
+        table: String,
+        /// The constraint.
+        constraint: String,
+        /// PostgreSQL's sentence: `Key (…)=(…) conflicts with existing key (…)=(…).`
+        detail: String,
+    },
     /// A NOT NULL column got NULL (23502).
     #[error(
         "null value in column \"{column}\" of relation \"{table}\" violates not-null constraint"

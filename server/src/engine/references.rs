@@ -3,10 +3,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use chronos_catalog::{ColumnId, CommitTs, Oid, State, TableDef};
-use chronos_storage::{KeySpec, Overlay, Store, find_keys_committed_after, find_live_keys};
-use datafusion::arrow::array::{BooleanArray, RecordBatch};
-use datafusion::arrow::compute::filter_record_batch;
+use chronos_catalog::{ColumnId, CommitTs, Oid, RowRef, State, TableDef};
+use chronos_storage::{
+    KeySpec, Overlay, Store, TableStore, fetch_rows, find_all_committed_after,
+    find_keys_committed_after, find_live_keys,
+};
+use datafusion::arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use datafusion::arrow::compute::kernels::cmp::lt;
+use datafusion::arrow::compute::{and, filter_record_batch, take_record_batch};
 use datafusion::arrow::error::ArrowError;
 
 use crate::engine::error::{EngineResult, Error};
@@ -22,6 +26,14 @@ pub enum RowsToRefer {
         /// Whether such a row is refused (23503). Otherwise an action should have changed it, and
         /// the transaction is to be run again (40001).
         refused: bool,
+    },
+    /// No row with the keys has a period that overlaps: rows with periods were written. The
+    /// periods are the last two columns of what is shown.
+    MustNotOverlap {
+        /// The period's first column.
+        start: ColumnId,
+        /// Its last.
+        end: ColumnId,
     },
 }
 
@@ -64,7 +76,7 @@ impl Reference {
                 format!("\"{}\"", self.child),
                 format!("Key {shown} is not present in table \"{}\".", self.parent),
             ),
-            RowsToRefer::MustNotStand { .. } => (
+            RowsToRefer::MustNotOverlap { .. } | RowsToRefer::MustNotStand { .. } => (
                 "update or delete",
                 format!("\"{}\"", self.parent),
                 format!("Key {shown} is still referenced from table \"{}\".", self.child),
@@ -72,7 +84,9 @@ impl Reference {
         };
         let suffix = match self.rows {
             RowsToRefer::MustStand => String::new(),
-            RowsToRefer::MustNotStand { .. } => format!(" on table \"{}\"", self.child),
+            RowsToRefer::MustNotOverlap { .. } | RowsToRefer::MustNotStand { .. } => {
+                format!(" on table \"{}\"", self.child)
+            }
         };
         Error::ForeignKeyViolation {
             message: format!(
@@ -84,6 +98,55 @@ impl Reference {
             constraint: self.constraint.clone(),
             detail,
         }
+    }
+}
+
+impl Reference {
+    /// 23P01 for a new row and one that is there.
+    pub fn overlap(&self, row: usize, existing: &RecordBatch) -> Error {
+        let (new, old) = (keys::equation(&self.shown, row), keys::equation(existing, 0));
+        Error::ExclusionViolation {
+            schema: self.child_schema.clone(),
+            table: self.child.clone(),
+            constraint: self.constraint.clone(),
+            detail: format!("Key {new} conflicts with existing key {old}."),
+        }
+    }
+
+    /// The first of the new rows that overlaps with one that was committed after an instant and
+    /// that the transaction did not end itself.
+    async fn first_overlap(
+        &self,
+        table: &TableStore,
+        overlay: &Overlay,
+        after: CommitTs,
+        (start, end): (ColumnId, ColumnId),
+    ) -> EngineResult<Option<Error>> {
+        let spec = KeySpec { oid: self.key, columns: self.columns.clone() };
+        let found = find_all_committed_after(table, &self.def, &spec, &self.keys, after).await?;
+        let found: Vec<(u32, RowRef)> =
+            found.into_iter().filter(|(_, row)| !overlay.is_ended(self.table, *row)).collect();
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let place = |id: &ColumnId| self.def.columns.iter().position(|c| c.id == *id);
+        let places: Option<Vec<usize>> =
+            self.columns.iter().chain([&start, &end]).map(place).collect();
+        let places = places.unwrap_or_default();
+        let rows: Vec<RowRef> = found.iter().map(|(_, row)| *row).collect();
+        let old = fetch_rows(table, &Overlay::default(), &self.def, &rows, &places).await?;
+        let taken = UInt32Array::from_iter_values(found.iter().map(|(i, _)| *i));
+        let new = take_record_batch(&self.shown, &taken)?;
+        let n = new.num_columns();
+        if old.num_columns() != n {
+            return Ok(None);
+        }
+        let (old_start, old_end) = (old.column(n - 2), old.column(n - 1));
+        let (new_start, new_end) = (new.column(n - 2), new.column(n - 1));
+        let overlaps = and(&lt(old_start, new_end)?, &lt(new_start, old_end)?)?;
+        Ok((0..overlaps.len())
+            .find(|&i| overlaps.value(i))
+            .map(|i| self.overlap(found[i].0 as usize, &old.slice(i, 1))))
     }
 }
 
@@ -99,6 +162,9 @@ impl Noted {
     /// what it relies on now is in the later note.
     pub(super) fn give_way(&mut self, later: &Reference) -> Result<(), ArrowError> {
         let stands = |r: &Reference| r.rows == RowsToRefer::MustStand;
+        if matches!(later.rows, RowsToRefer::MustNotOverlap { .. }) {
+            return Ok(());
+        }
         if self.reference.constraint_oid != later.constraint_oid
             || stands(&self.reference) == stands(later)
         {
@@ -133,12 +199,18 @@ impl Noted {
         let Some(table) = store.table(reference.table) else { return Ok(()) };
         let spec = KeySpec { oid: reference.key, columns: reference.columns.clone() };
         let (def, keys) = (&reference.def, &reference.keys);
+        if let RowsToRefer::MustNotOverlap { start, end } = reference.rows {
+            let after = self.checked_at;
+            let found = reference.first_overlap(&table, overlay, after, (start, end)).await?;
+            return found.map_or(Ok(()), Err);
+        }
         let broken = match reference.rows {
             RowsToRefer::MustStand => {
                 let at = CommitTs::MAX;
                 let found = find_live_keys(&table, overlay, def, &spec, keys, at).await?;
                 found.iter().position(Option::is_none)
             }
+            RowsToRefer::MustNotOverlap { .. } => None,
             RowsToRefer::MustNotStand { .. } => {
                 let after = self.checked_at;
                 let found = find_keys_committed_after(&table, def, &spec, keys, after).await?;

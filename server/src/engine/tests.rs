@@ -77,6 +77,7 @@ fn table_object(key: Oid, name: &str) -> Object {
         )],
         options: BTreeMap::new(),
         next_column: 3,
+        periods: Vec::new(),
     };
     Object {
         name: name.to_owned(),

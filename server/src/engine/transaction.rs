@@ -869,6 +869,7 @@ fn refused(error: &Error) -> bool {
             | Error::ReadConflict { .. }
             | Error::UniqueViolation { .. }
             | Error::ForeignKeyViolation { .. }
+            | Error::ExclusionViolation { .. }
             | Error::NameTaken { .. }
             | Error::ShuttingDown
     )

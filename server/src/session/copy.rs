@@ -317,6 +317,8 @@ impl CopyIn for CopyRows {
         self.session.finish_foreign_keys().await?;
         self.finished = true;
         if self.commit {
+            self.session.finish_deferred(true).await?;
+            self.session.settle_temporary().await?;
             self.shared.commit().await?;
         }
         Ok(format!("COPY {}", self.count))

@@ -2,15 +2,23 @@
 
 use std::sync::Arc;
 
+use chronos_catalog::{Oid, RowRef, SegmentId};
 use chronos_sql_ext::FetchCount;
-use datafusion::arrow::array::RecordBatch;
-use datafusion::sql::sqlparser::ast::{CloseCursor, Declare, Ident, Statement};
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{UInt32Type, UInt64Type};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CloseCursor, Declare, Expr, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Ident, Query, Statement, Value,
+};
 use futures::StreamExt;
 
 use super::api::{FieldDescription, Response, RowStream};
+use super::build;
+use super::locking::Placed;
 use super::names::fold;
 use super::session::Session;
 use super::transaction::Block;
+use super::write::WriteTarget;
 use crate::error::{PgError, PgResult};
 
 /// An open cursor.
@@ -34,6 +42,10 @@ pub(super) struct Cursor {
     ended: bool,
     /// WITH HOLD: outlives its transaction.
     pub hold: bool,
+    /// The one table that it reads; its rows then end with their places.
+    table: Option<Oid>,
+    /// The place of the present row.
+    current: Option<RowRef>,
 }
 
 fn backward() -> PgError {
@@ -191,13 +203,11 @@ impl Session {
                 return Err(PgError::new("42P03", format!("cursor \"{name}\" already exists")));
             }
             self.open_transaction().await?;
-            let result = self.query(&Statement::Query(query.clone())).await;
+            let result = self.cursor_rows(query).await;
             if self.block == Block::None {
                 self.shared.rollback().await;
             }
-            let Response::Rows { fields, rows, .. } = result? else {
-                return Err(PgError::new("42P11", "a cursor must read"));
-            };
+            let Placed { fields, rows, table } = result?;
             let cursor = Cursor {
                 fields,
                 rows: parking_lot::Mutex::new(rows),
@@ -207,10 +217,74 @@ impl Session {
                 known: 0,
                 ended: false,
                 hold,
+                table,
+                current: None,
             };
             self.cursors.insert(name, cursor);
         }
         Ok("DECLARE CURSOR".to_owned())
+    }
+
+    async fn cursor_rows(&mut self, query: &Query) -> PgResult<Placed> {
+        if super::query::is_read(query)
+            && let Some(placed) = self.placed_query(query).await?
+        {
+            return Ok(placed);
+        }
+        match self.query(&Statement::Query(Box::new(query.clone()))).await? {
+            Response::Rows { fields, rows, .. } => Ok(Placed { fields, rows, table: None }),
+            _ => Err(PgError::new("42P11", "a cursor must read")),
+        }
+    }
+
+    /// `WHERE CURRENT OF cursor` as the condition that it is; other conditions stay.
+    ///
+    /// # Errors
+    /// 34000, 24000
+    pub(super) fn current_of(
+        &self,
+        selection: Option<Expr>,
+        target: &WriteTarget,
+        alias: &str,
+    ) -> PgResult<Option<Expr>> {
+        let Some(Expr::Function(call)) = &selection else { return Ok(selection) };
+        let is_ours = matches!(call.name.0.as_slice(), [part]
+            if part.as_ident().is_some_and(|i| i.value == chronos_sql_ext::CURRENT_OF));
+        if !is_ours {
+            return Ok(selection);
+        }
+        let name = match &call.args {
+            FunctionArguments::List(list) => match list.args.as_slice() {
+                [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(v)))] => match &v.value {
+                    Value::SingleQuotedString(name) => name.as_str(),
+                    _ => "",
+                },
+                _ => "",
+            },
+            _ => "",
+        };
+        let cursor = self.cursors.get(name).ok_or_else(|| missing(name))?;
+        if cursor.table != Some(target.oid) {
+            let message = format!(
+                "cursor \"{name}\" is not a simply updatable scan of table \"{}\"",
+                target.name
+            );
+            return Err(PgError::new("24000", message));
+        }
+        let Some(place) = cursor.current else {
+            let message = format!("cursor \"{name}\" is not positioned on a row");
+            return Err(PgError::new("24000", message));
+        };
+        let equal = |column: &str, number: u64| Expr::BinaryOp {
+            left: Box::new(build::qualified(alias, column)),
+            op: BinaryOperator::Eq,
+            right: Box::new(Expr::value(Value::Number(number.to_string(), false))),
+        };
+        Ok(Some(Expr::BinaryOp {
+            left: Box::new(equal("_segment", place.segment.0)),
+            op: BinaryOperator::And,
+            right: Box::new(equal("_position", place.position.into())),
+        }))
     }
 
     pub(super) async fn fetch(
@@ -233,7 +307,14 @@ impl Session {
             };
         };
         let fields = Arc::clone(&cursor.fields);
-        let batches = cursor.take(count).await?;
+        let mut batches = cursor.take(count).await?;
+        if cursor.table.is_some() {
+            cursor.current = batches.last().and_then(place_of_last);
+            let visible: Vec<usize> = (0..fields.len()).collect();
+            for batch in &mut batches {
+                *batch = batch.project(&visible)?;
+            }
+        }
         if only_move {
             let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
             return Ok(Response::Complete(format!("MOVE {rows}")));
@@ -259,6 +340,14 @@ impl Session {
             }
         }
     }
+}
+
+/// The place that the last row ends with.
+fn place_of_last(batch: &RecordBatch) -> Option<RowRef> {
+    let (n, last) = (batch.num_columns(), batch.num_rows().checked_sub(1)?);
+    let segments = batch.column(n.checked_sub(2)?).as_primitive_opt::<UInt64Type>()?;
+    let positions = batch.column(n - 1).as_primitive_opt::<UInt32Type>()?;
+    Some(RowRef { segment: SegmentId(segments.value(last)), position: positions.value(last) })
 }
 
 fn missing(name: &str) -> PgError {

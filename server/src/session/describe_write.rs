@@ -7,8 +7,8 @@ use chronos_catalog::SqlType;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{
-    Assignment, AssignmentTarget, Expr, Insert, OnConflict, OnConflictAction, OnInsert, Query,
-    SelectItem, SetExpr, Statement, TableObject, With, visit_expressions,
+    Assignment, AssignmentTarget, Expr, FromTable, Insert, OnConflict, OnConflictAction, OnInsert,
+    Query, SelectItem, SetExpr, Statement, TableFactor, TableObject, With, visit_expressions,
 };
 
 use super::api::{Description, FieldDescription};
@@ -99,14 +99,18 @@ impl Session {
                 (empty, insert.returning.clone())
             }
             Statement::Update(update) => {
-                let (name, _) = Self::target_factor(&update.table.relation)?;
-                let target = self.write_target(name)?;
+                let target = self.note_portion(types, &update.table.relation)?;
                 note_assignments(types, &target, &update.assignments);
                 let write = self.take_update(update, with, types).await?;
                 self.infer(&Statement::Query(Box::new(write.query.clone())), types).await?;
                 (write.empty(), write.returning)
             }
             Statement::Delete(delete) => {
+                let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) =
+                    &delete.from;
+                if let Some(from) = from.first() {
+                    self.note_portion(types, &from.relation)?;
+                }
                 let write = self.take_delete(delete, with, types).await?;
                 self.infer(&Statement::Query(Box::new(write.query.clone())), types).await?;
                 (write.empty(), write.returning)
@@ -117,6 +121,22 @@ impl Session {
         let Some(items) = returning else { return Ok(None) };
         self.infer_joined(&empty, items.clone(), types).await?;
         Ok(Some(self.evaluate_fields(&empty, items, types).await?.0))
+    }
+
+    /// The table that a statement changes; notes the types of the bounds of FOR PORTION OF.
+    fn note_portion(&self, types: &mut Types, factor: &TableFactor) -> PgResult<WriteTarget> {
+        let mut factor = factor.clone();
+        let portion = chronos_sql_ext::take_portion(&mut factor)?;
+        let (name, _) = Self::target_factor(&factor)?;
+        let target = self.write_target(name)?;
+        if let Some(portion) = portion
+            && let Some(period) = target.def.period(&portion.period)
+            && let Some(column) = target.def.column(period.start)
+        {
+            note(types, &portion.from, &column.ty);
+            note(types, &portion.to, &column.ty);
+        }
+        Ok(target)
     }
 
     /// Describes a query with writes in it.

@@ -23,6 +23,7 @@ use futures::StreamExt;
 use super::api::{FieldDescription, Response};
 use super::joined::Joined;
 use super::names::fold;
+use super::periods::Portion;
 use super::plan::Planned;
 use super::session::Session;
 use super::write::{WriteTarget, nullable, shown, shown_empty, shown_with};
@@ -49,6 +50,8 @@ pub(super) struct Write {
     pub others: Vec<(String, Arc<[FieldDescription]>)>,
     /// Whether the rows are deleted.
     pub deletes: bool,
+    /// FOR PORTION OF
+    pub portion: Option<Portion>,
 }
 
 impl Write {
@@ -96,6 +99,7 @@ impl Session {
         let mut seen = HashSet::new();
         let mut kept = Vec::new();
         let mut waiting = Vec::new();
+        let mut left_over = Vec::new();
         let mut count = 0;
         while let Some(batch) = stream.next().await {
             let Some(mut rows) = self.matched(&write, &fields, &batch?, &mut seen)? else {
@@ -106,6 +110,9 @@ impl Session {
             self.check(&write.target, &rows.rows).await?;
             if write.returning.is_some() {
                 kept.push(rows.joined(&write)?);
+            }
+            if let Some(portion) = &write.portion {
+                left_over.extend(self.left_over(&write.target, portion, &rows.places).await?);
             }
             self.end_rows(&write.target, &rows.places, Some(&rows.rows)).await?;
             if keys_change {
@@ -124,6 +131,7 @@ impl Session {
                 .into();
             self.insert_versions(&write.target, rows, versions).await?;
         }
+        self.insert_left_over(&write.target, left_over).await?;
         let empty = write.empty();
         let Write { target, returning, .. } = write;
         self.written(&target, returning.as_deref(), empty, kept, count, "UPDATE").await
@@ -146,6 +154,7 @@ impl Session {
         let (fields, mut stream) = self.start_write(&write).await?;
         let mut seen = HashSet::new();
         let mut kept = Vec::new();
+        let mut left_over = Vec::new();
         let mut count = 0;
         while let Some(batch) = stream.next().await {
             let Some(rows) = self.matched(&write, &fields, &batch?, &mut seen)? else { continue };
@@ -153,8 +162,12 @@ impl Session {
             if write.returning.is_some() {
                 kept.push(rows.joined(&write)?);
             }
+            if let Some(portion) = &write.portion {
+                left_over.extend(self.left_over(&write.target, portion, &rows.places).await?);
+            }
             self.end_rows(&write.target, &rows.places, None).await?;
         }
+        self.insert_left_over(&write.target, left_over).await?;
         let empty = write.empty();
         let Write { target, returning, .. } = write;
         self.written(&target, returning.as_deref(), empty, kept, count, "DELETE").await
@@ -175,6 +188,7 @@ impl Session {
             returning: None,
             others,
             deletes,
+            portion: None,
         };
         self.run_delete(write).await.map(|_| ())
     }
@@ -210,6 +224,7 @@ impl Session {
             returning: None,
             others: Vec::new(),
             deletes: false,
+            portion: None,
         };
         let (fields, mut stream) = self.start_write(&write).await?;
         let mut result = Rewritten::default();
@@ -278,7 +293,9 @@ impl Session {
         if !update.table.joins.is_empty() || update.limit.is_some() || !update.order_by.is_empty() {
             return Err(PgError::new("42601", "syntax error in UPDATE"));
         }
-        let (name, alias) = Self::target_factor(&update.table.relation)?;
+        let mut relation = update.table.relation.clone();
+        let portion = chronos_sql_ext::take_portion(&mut relation)?;
+        let (name, alias) = Self::target_factor(&relation)?;
         let target = self.write_target(name)?;
         let alias = alias.map_or_else(|| target.name.clone(), |a| fold(&a.name));
         let from = match &update.from {
@@ -287,20 +304,29 @@ impl Session {
                 from.clone()
             }
         };
-        let values = assigned_values(&target, &update.assignments)?;
-        let assigned: Vec<bool> = values.iter().map(Option::is_some).collect();
-        let places: Vec<usize> = (0..assigned.len()).filter(|&i| assigned[i]).collect();
+        let mut values = assigned_values(&target, &update.assignments)?;
+        let places: Vec<usize> = (0..values.len()).filter(|&i| values[i].is_some()).collect();
         self.require(&target, 'w', Some(&places))?;
         for expr in values.iter().flatten().chain(&update.selection) {
             self.require_named(&target, &alias, expr)?;
         }
         self.require_returned(&target, &alias, update.returning.as_deref())?;
+        let mut selection = self.current_of(update.selection.clone(), &target, &alias)?;
+        let portion = match &portion {
+            None => None,
+            Some(clause) => {
+                let portion = self.portion(&target, clause).await?;
+                portion.assign(&target, &alias, &mut values)?;
+                selection = portion.selection(&target, &alias, selection)?;
+                Some(portion)
+            }
+        };
+        let assigned: Vec<bool> = values.iter().map(Option::is_some).collect();
         let others = match &update.returning {
             Some(_) if !from.is_empty() => self.relations(&from, types).await?,
             _ => Vec::new(),
         };
         self.install_target(&target)?;
-        let selection = update.selection.clone();
         let mut items = target
             .def
             .columns
@@ -315,7 +341,7 @@ impl Session {
         items.extend(other_items(&others));
         let query = target_query(&target, &alias, &items, from, selection, with);
         let (returning, deletes) = (update.returning.clone(), false);
-        Ok(Write { target, alias, query, assigned, returning, others, deletes })
+        Ok(Write { target, alias, query, assigned, returning, others, deletes, portion })
     }
 
     /// Takes a DELETE apart.
@@ -335,7 +361,9 @@ impl Session {
         if !joins.is_empty() {
             return Err(PgError::new("42601", "DELETE takes one table; use USING for others"));
         }
-        let (name, alias) = Self::target_factor(relation)?;
+        let mut relation = relation.clone();
+        let portion = chronos_sql_ext::take_portion(&mut relation)?;
+        let (name, alias) = Self::target_factor(&relation)?;
         let target = self.write_target(name)?;
         let alias = alias.map_or_else(|| target.name.clone(), |a| fold(&a.name));
         self.require(&target, 'd', None)?;
@@ -343,6 +371,15 @@ impl Session {
             self.require_named(&target, &alias, selection)?;
         }
         self.require_returned(&target, &alias, delete.returning.as_deref())?;
+        let mut selection = self.current_of(delete.selection.clone(), &target, &alias)?;
+        let portion = match &portion {
+            None => None,
+            Some(clause) => {
+                let portion = self.portion(&target, clause).await?;
+                selection = portion.selection(&target, &alias, selection)?;
+                Some(portion)
+            }
+        };
         let using = delete.using.clone().unwrap_or_default();
         let others = match &delete.returning {
             Some(_) if !using.is_empty() => self.relations(&using, types).await?,
@@ -363,11 +400,10 @@ impl Session {
                 .chain(other_items(&others))
                 .collect(),
         };
-        let selection = delete.selection.clone();
         let query = target_query(&target, &alias, &items, using, selection, with);
         let assigned = vec![false; target.def.columns.len()];
         let (returning, deletes) = (delete.returning.clone(), true);
-        Ok(Write { target, alias, query, assigned, returning, others, deletes })
+        Ok(Write { target, alias, query, assigned, returning, others, deletes, portion })
     }
 
     /// Lets the target be planned under its internal name, with the places of its rows.

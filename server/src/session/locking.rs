@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::StreamExt;
 
-use super::api::{FieldDescription, Response};
+use super::api::{FieldDescription, Response, RowStream};
 use super::build;
 use super::names::fold;
 use super::session::Session;
@@ -30,6 +30,13 @@ struct Locked {
     oid: Oid,
     mode: LockMode,
     wait: LockWait,
+}
+
+/// Rows of a query, with their places at the end where the table is told.
+pub(super) struct Placed {
+    pub fields: Arc<[FieldDescription]>,
+    pub rows: RowStream,
+    pub table: Option<Oid>,
 }
 
 impl Session {
@@ -66,6 +73,53 @@ impl Session {
 
     /// A query with locks at its top.
     pub(super) async fn locking_query(&mut self, query: &Query) -> PgResult<Response> {
+        let Placed { fields, rows, .. } = self.locked_rows(query, false).await?;
+        Ok(Response::Rows { fields, rows, tag: "SELECT".to_owned() })
+    }
+
+    /// The query of a cursor over one table, with the place of each row at its end; `None` for
+    /// any other.
+    pub(super) async fn placed_query(&mut self, query: &Query) -> PgResult<Option<Placed>> {
+        let SetExpr::Select(select) = query.body.as_ref() else { return Ok(None) };
+        let [from] = select.from.as_slice() else { return Ok(None) };
+        let simple = from.joins.is_empty()
+            && query.with.is_none()
+            && select.distinct.is_none()
+            && select.having.is_none()
+            && matches!(&select.group_by, GroupByExpr::Expressions(e, _) if e.is_empty())
+            && matches!(from.relation, TableFactor::Table { args: None, version: None, .. })
+            && self.shared.as_of().is_none();
+        if !simple {
+            return Ok(None);
+        }
+        if !query.locks.is_empty() {
+            let placed = self.locked_rows(query, true).await?;
+            return Ok(placed.table.is_some().then_some(placed));
+        }
+        // What is wrong with the query itself is told of it.
+        let _checked = self.plan(&Statement::Query(Box::new(query.clone()))).await?;
+        let mut query = query.clone();
+        let SetExpr::Select(select) = query.body.as_mut() else { return Ok(None) };
+        let mut from = select.from.remove(0);
+        let mut found = Vec::new();
+        let how = (LockMode::Shared, LockWait::Skip);
+        let none = HashSet::new();
+        let is_table = self.lock_factor(&mut from.relation, &none, None, how, &mut found, select);
+        let is_table = is_table.unwrap_or(false);
+        select.from.push(from);
+        let planned = match is_table {
+            true => Some(self.plan(&Statement::Query(Box::new(query))).await),
+            false => None,
+        };
+        self.shared.scope.lock().overrides.retain(|name, _| !name.starts_with(LOCKED));
+        // With an aggregate there are no rows of the table to speak of.
+        let (Some(Ok(planned)), Some(table)) = (planned, found.first()) else { return Ok(None) };
+        let fields = planned.fields[..planned.fields.len() - 2].into();
+        let table = Some(table.oid);
+        Ok(Some(Placed { fields, rows: self.stream(planned).await?, table }))
+    }
+
+    async fn locked_rows(&mut self, query: &Query, places: bool) -> PgResult<Placed> {
         self.check_locks()?;
         let mut query = query.clone();
         let locked = self.bring_places(&mut query)?;
@@ -76,7 +130,12 @@ impl Session {
         let planned = planned?;
         let width = planned.fields.len() - 2 * locked.len();
         let fields: Arc<[FieldDescription]> = planned.fields[..width].into();
-        let visible: Vec<usize> = (0..width).collect();
+        let table = match locked.as_slice() {
+            [one] if places => Some(one.oid),
+            _ => None,
+        };
+        let shown = if table.is_some() { width + 2 } else { width };
+        let visible: Vec<usize> = (0..shown).collect();
         let mut stream = self.stream(planned).await?;
         let mut left = limit.unwrap_or(usize::MAX);
         let mut rows = Vec::new();
@@ -95,7 +154,7 @@ impl Session {
             }
         }
         let rows = futures::stream::iter(rows).boxed();
-        Ok(Response::Rows { fields, rows, tag: "SELECT".to_owned() })
+        Ok(Placed { fields, rows, table })
     }
 
     fn check_locks(&self) -> PgResult<()> {

@@ -39,6 +39,7 @@ mod merge;
 mod names;
 mod origin;
 mod parameters;
+mod periods;
 mod plan;
 mod position;
 mod prepared;

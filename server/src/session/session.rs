@@ -63,9 +63,6 @@ pub struct Session {
     pub(super) cancel: CancellationToken,
     /// What the statement has done to tables with foreign keys.
     pub(super) touched: Vec<super::foreign::Touched>,
-    /// Foreign keys to look at when the transaction ends.
-    pub(super) deferred: Vec<super::foreign::Deferred>,
-    pub(super) constraint_modes: super::foreign::ConstraintModes,
     /// The WITH around the write that runs: its RETURNING and DO UPDATE may use it too.
     pub(super) statement_with: Option<ast::With>,
     /// How many results of writes within WITH were given names.
@@ -102,6 +99,9 @@ impl Session {
             committing: AtomicBool::new(false),
             upserting: AtomicBool::new(false),
             temporary: AtomicBool::new(false),
+            deferred: parking_lot::Mutex::default(),
+            constraint_modes: parking_lot::Mutex::default(),
+            parents: parking_lot::Mutex::default(),
         });
         shared.tell_superuser();
         Session {
@@ -119,8 +119,6 @@ impl Session {
             deallocated: Vec::new(),
             cancel: CancellationToken::new(),
             touched: Vec::new(),
-            deferred: Vec::new(),
-            constraint_modes: Default::default(),
             statement_with: None,
             results: 0,
             unknown: None,
@@ -149,8 +147,6 @@ impl Session {
             deallocated: Vec::new(),
             cancel: self.cancel.clone(),
             touched: Vec::new(),
-            deferred: Vec::new(),
-            constraint_modes: Default::default(),
             statement_with: None,
             results: 0,
             unknown: None,
@@ -270,8 +266,8 @@ impl Session {
                 false => None,
             };
             self.touched.clear();
-            let result = match self.run_statement(sql).await {
-                Ok(response) => self.finish_foreign_keys().await.map(|()| response),
+            let result = match Box::pin(self.run_statement(sql)).await {
+                Ok(response) => Box::pin(self.finish_foreign_keys()).await.map(|()| response),
                 Err(error) => Err(error),
             };
             if in_block {
@@ -311,7 +307,7 @@ impl Session {
 
     /// Commits a statement that is a transaction of its own.
     async fn commit_statement(&mut self) -> PgResult<Option<Committed>> {
-        if let Err(error) = self.settle_temporary().await {
+        if let Err(error) = Box::pin(self.settle_temporary()).await {
             self.shared.rollback().await;
             return Err(error);
         }
@@ -333,10 +329,10 @@ impl Session {
             S::Copy { .. } => self.copy(sql).await,
             S::Explain { .. } => self.explain(sql).await,
             S::Query(query) => match super::ddl::select_into(query) {
-                Some(create) => self.define(&create).await.map(Response::Complete),
+                Some(create) => Box::pin(self.define(&create)).await.map(Response::Complete),
                 None => self.query_with_writes(query).await,
             },
-            _ => self.define(sql).await.map(Response::Complete),
+            _ => Box::pin(self.define(sql)).await.map(Response::Complete),
         }
     }
 

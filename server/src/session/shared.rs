@@ -1,6 +1,6 @@
 //! What a session shares with the planner and the functions that run in it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,6 +83,12 @@ pub(super) struct Shared {
     pub upserting: AtomicBool,
     /// The session has made temporary relations.
     pub temporary: AtomicBool,
+    /// Foreign keys to look at when the transaction ends.
+    pub deferred: Mutex<Vec<super::foreign::Deferred>>,
+    /// What SET CONSTRAINTS said.
+    pub constraint_modes: Mutex<super::foreign::ConstraintModes>,
+    /// The tables that foreign keys refer to, in the catalog that stands beside.
+    pub parents: Mutex<Option<(Arc<Objects>, HashSet<chronos_catalog::Oid>)>>,
     /// The last value of each sequence in this session (`currval`), and which was last.
     pub sequences: Mutex<(HashMap<chronos_catalog::Oid, i64>, Option<chronos_catalog::Oid>)>,
 }
@@ -373,7 +379,14 @@ impl TemporalCatalog for SessionCatalog {
             SystemTime::AsOf(t) if Some(t) != now => Some(t),
             _ => None,
         };
-        Some(TemporalInfo { as_of, time_column: table.def().options.get("time_column").cloned() })
+        let def = table.def();
+        let name = |id| def.column(id).map(|c| c.name.clone());
+        let periods = def
+            .periods
+            .iter()
+            .filter_map(|p| Some((p.name.clone(), name(p.start)?, name(p.end)?)))
+            .collect();
+        Some(TemporalInfo { as_of, time_column: def.options.get("time_column").cloned(), periods })
     }
 
     fn check_instant(&self, instant: CommitTs) -> DfResult<()> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use chronos_catalog::{Oid, Relation};
+use chronos_catalog::{ConstraintKind, Oid, Relation};
 use datafusion::sql::sqlparser::ast::OnCommit;
 
 use super::ddl::{NameScope, object};
@@ -85,6 +85,32 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// A permanent table refers to no temporary one, nor the other way round: one would be gone
+    /// before the other.
+    ///
+    /// # Errors
+    /// 42P16
+    pub(super) fn refuse_mixed_persistence(
+        &self,
+        scope: &NameScope,
+        namespace: Oid,
+        kind: &ConstraintKind,
+        own: Oid,
+    ) -> PgResult<()> {
+        let ConstraintKind::ForeignKey { table, .. } = kind else { return Ok(()) };
+        if *table == own {
+            return Ok(());
+        }
+        let is_temporary = |schema: &str| schema.starts_with(TEMPORARY_PREFIX);
+        let own = is_temporary(&scope.lookup().schema_name(Some(namespace)));
+        let message = match (own, is_temporary(&self.target_of(*table)?.schema)) {
+            (true, false) => "constraints on temporary tables may reference only temporary tables",
+            (false, true) => "constraints on permanent tables may reference only permanent tables",
+            _ => return Ok(()),
+        };
+        Err(PgError::new("42P16", message))
     }
 
     /// DISCARD TEMP.

@@ -339,8 +339,8 @@ impl Session {
         self.cursors.retain(|_, cursor| commit && cursor.hold);
         let before = self.settings_before.take();
         let checked = match commit {
-            true => match self.finish_deferred(true).await {
-                Ok(()) => self.settle_temporary().await,
+            true => match Box::pin(self.finish_deferred(true)).await {
+                Ok(()) => Box::pin(self.settle_temporary()).await,
                 Err(error) => Err(error),
             },
             false => Ok(()),

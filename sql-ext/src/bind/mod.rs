@@ -186,6 +186,9 @@ impl<'a> Binder<'a> {
                 *name = ObjectName::from(vec![Ident::with_quote('"', scoped.planned)]);
                 Ok(())
             }
+            Some(TimeClause::Period(..) | TimeClause::Both(..)) => Err(Error::Unsupported(
+                "a period of valid time of a common table expression".into(),
+            )),
             Some(clause) => {
                 if scoped.recursive {
                     return Err(Error::Unsupported(
@@ -252,6 +255,14 @@ impl<'a> Binder<'a> {
 
     /// Remembers what a clause means for keeping the plan, and refuses columns in it.
     fn note(&mut self, clause: &TimeClause) -> std::result::Result<(), Error> {
+        let clause = match clause {
+            TimeClause::Both(system, period) => {
+                self.note(system)?;
+                return self.note(period);
+            }
+            TimeClause::Period(_, clause) => return self.note_period(clause),
+            clause => clause,
+        };
         self.holds_instants = true;
         let exprs: Vec<&Expr> = match clause {
             TimeClause::All => vec![],
@@ -259,6 +270,9 @@ impl<'a> Binder<'a> {
             TimeClause::FromTo(a, b)
             | TimeClause::Between(a, b)
             | TimeClause::ContainedIn(a, b) => vec![a, b],
+            TimeClause::Period(..) | TimeClause::Both(..) | TimeClause::Portion(..) => {
+                return Err(Error::Unsupported("this clause of time travel in this place".into()));
+            }
         };
         for expr in exprs {
             let mut inner = expr;
@@ -280,6 +294,30 @@ impl<'a> Binder<'a> {
                     ControlFlow::Break(Error::Unsupported(
                         "a subquery as the instant of a read".into(),
                     ))
+                }
+                _ => ControlFlow::Continue(()),
+            });
+            if let ControlFlow::Break(error) = refused {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses columns in what is said of a period: each stands for the whole reference.
+    fn note_period(&mut self, clause: &TimeClause) -> std::result::Result<(), Error> {
+        let exprs: Vec<&Expr> = match clause {
+            TimeClause::All => vec![],
+            TimeClause::AsOf(a) => vec![a],
+            TimeClause::FromTo(a, b)
+            | TimeClause::Between(a, b)
+            | TimeClause::ContainedIn(a, b) => vec![a, b],
+            _ => return Err(Error::Unsupported("this form for a period of valid time".into())),
+        };
+        for expr in exprs {
+            let refused = ast::visit_expressions(expr, |e| match e {
+                Expr::Identifier(_) | Expr::CompoundIdentifier(_) => {
+                    ControlFlow::Break(Error::InstantWithColumns)
                 }
                 _ => ControlFlow::Continue(()),
             });

@@ -39,12 +39,84 @@ pub(crate) enum TimeClause {
     ContainedIn(Expr, Expr),
     /// `ALL`
     All,
+    /// `FOR period …`: by a period of valid time.
+    Period(String, Box<TimeClause>),
+    /// By system time and by a period of valid time.
+    Both(Box<TimeClause>, Box<TimeClause>),
+    /// `FOR PORTION OF period FROM a TO b`, of UPDATE and DELETE.
+    Portion(String, Expr, Expr),
+}
+
+/// `FOR PORTION OF period FROM a TO b`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Portion {
+    /// The period's name.
+    pub period: String,
+    /// Where the portion begins.
+    pub from: Expr,
+    /// Where it ends.
+    pub to: Expr,
+}
+
+/// Takes the portion off the table that a statement changes, which becomes an ordinary one.
+///
+/// # Errors
+/// 42601 for a clause that no parser made.
+pub fn take_portion(factor: &mut TableFactor) -> Result<Option<Portion>> {
+    match take_time_clause(factor)? {
+        Some(TimeClause::Portion(period, from, to)) => Ok(Some(Portion { period, from, to })),
+        Some(other) => {
+            put_time_clause(factor, other);
+            Ok(None)
+        }
+        None => Ok(None),
+    }
 }
 
 impl TimeClause {
+    /// What it says of system time, and of a period of valid time.
+    pub(crate) fn parts(self) -> (Option<TimeClause>, Option<(String, TimeClause)>) {
+        match self {
+            TimeClause::Period(name, clause) => (None, Some((name, *clause))),
+            TimeClause::Both(system, period) => match *period {
+                TimeClause::Period(name, clause) => (Some(*system), Some((name, *clause))),
+                _ => (Some(*system), None),
+            },
+            other => (Some(other), None),
+        }
+    }
+
+    /// The two, whichever is given first.
+    fn and(self, other: TimeClause) -> Option<TimeClause> {
+        match (self, other) {
+            (TimeClause::Portion(..) | TimeClause::Both(..), _)
+            | (_, TimeClause::Portion(..) | TimeClause::Both(..))
+            | (TimeClause::Period(..), TimeClause::Period(..)) => None,
+            (period @ TimeClause::Period(..), system)
+            | (system, period @ TimeClause::Period(..)) => {
+                Some(TimeClause::Both(Box::new(system), Box::new(period)))
+            }
+            _ => None,
+        }
+    }
+
     /// The arguments that stand for it in the syntax tree.
     pub(crate) fn arguments(self) -> Vec<FunctionArg> {
+        let name = |name: String| Expr::value(Value::SingleQuotedString(name));
         let (kind, values) = match self {
+            TimeClause::Period(period, clause) => {
+                let mut arguments = marked("period", vec![name(period)]);
+                arguments.extend(clause.arguments());
+                return arguments;
+            }
+            TimeClause::Both(system, period) => {
+                let mut arguments = system.arguments();
+                arguments.extend(period.arguments());
+                return arguments;
+            }
+            TimeClause::Portion(period, a, b) => {
+                return marked("portion", vec![name(period), a, b]);
+            }
             TimeClause::AsOf(t) => ("as_of", vec![t]),
             TimeClause::AsOfRelative(t) => ("as_of_relative", vec![t]),
             TimeClause::Version(n) => ("version", vec![n]),
@@ -53,23 +125,35 @@ impl TimeClause {
             TimeClause::ContainedIn(a, b) => ("contained_in", vec![a, b]),
             TimeClause::All => ("all", vec![]),
         };
-        let kind = FunctionArg::Named {
-            name: Ident::new(TIME_ARGUMENT),
-            arg: FunctionArgExpr::Expr(Expr::value(Value::SingleQuotedString(kind.into()))),
-            operator: FunctionArgOperator::RightArrow,
-        };
-        let values = values.into_iter().map(|v| FunctionArg::Unnamed(FunctionArgExpr::Expr(v)));
-        std::iter::once(kind).chain(values).collect()
+        marked(kind, values)
     }
 
     /// Reads the arguments of a table reference; `None` when they are an ordinary call's.
     pub(crate) fn of_arguments(arguments: &[FunctionArg]) -> Result<Option<TimeClause>> {
-        let Some(FunctionArg::Named { name, arg, .. }) = arguments.first() else {
+        let Some(FunctionArg::Named { name, .. }) = arguments.first() else {
             return Ok(None);
         };
         if name.value != TIME_ARGUMENT {
             return Ok(None);
         }
+        let is_mark = |a: &FunctionArg| matches!(a, FunctionArg::Named { name, .. } if name.value == TIME_ARGUMENT);
+        // System time, a period, and what is said of it: each begins with its mark.
+        if let Some(next) = arguments[1..].iter().position(is_mark) {
+            let (first, rest) = arguments.split_at(next + 1);
+            let rest = Self::of_arguments(rest)?.ok_or_else(|| malformed("period"))?;
+            return match Self::of_one(first)? {
+                TimeClause::Period(name, _) => Ok(Some(TimeClause::Period(name, Box::new(rest)))),
+                system => Ok(Some(TimeClause::Both(Box::new(system), Box::new(rest)))),
+            };
+        }
+        Self::of_one(arguments).map(Some)
+    }
+
+    /// Reads the arguments after one mark. A period comes without what is said of it.
+    fn of_one(arguments: &[FunctionArg]) -> Result<TimeClause> {
+        let Some(FunctionArg::Named { arg, .. }) = arguments.first() else {
+            return Err(malformed(""));
+        };
         let kind = match arg {
             FunctionArgExpr::Expr(Expr::Value(v)) => match &v.value {
                 Value::SingleQuotedString(kind) => kind.as_str(),
@@ -85,7 +169,18 @@ impl TimeClause {
             }
         }
         let mut values = values.into_iter();
+        let named = |name: Expr| match name {
+            Expr::Value(v) => match v.value {
+                Value::SingleQuotedString(name) => Ok(name),
+                _ => Err(malformed("period")),
+            },
+            _ => Err(malformed("period")),
+        };
         let clause = match (kind, values.next(), values.next(), values.next()) {
+            ("period", Some(name), None, None) => {
+                TimeClause::Period(named(name)?, Box::new(TimeClause::All))
+            }
+            ("portion", Some(name), Some(a), Some(b)) => TimeClause::Portion(named(name)?, a, b),
             ("as_of", Some(t), None, None) => TimeClause::AsOf(t),
             ("as_of_relative", Some(t), None, None) => TimeClause::AsOfRelative(t),
             ("version", Some(n), None, None) => TimeClause::Version(n),
@@ -95,7 +190,7 @@ impl TimeClause {
             ("all", None, None, None) => TimeClause::All,
             _ => return Err(malformed(kind)),
         };
-        Ok(Some(clause))
+        Ok(clause)
     }
 }
 
@@ -113,8 +208,35 @@ impl fmt::Display for TimeClause {
                 write!(f, "FOR SYSTEM_TIME CONTAINED IN ({a}, {b})")
             }
             TimeClause::All => write!(f, "FOR SYSTEM_TIME ALL"),
+            TimeClause::Period(name, clause) => {
+                let name = Ident::with_quote('"', name);
+                match clause.as_ref() {
+                    TimeClause::FromTo(a, b) => write!(f, "FOR {name} FROM {a} TO {b}"),
+                    TimeClause::Between(a, b) => write!(f, "FOR {name} BETWEEN {a} AND {b}"),
+                    TimeClause::ContainedIn(a, b) => {
+                        write!(f, "FOR {name} CONTAINED IN ({a}, {b})")
+                    }
+                    TimeClause::AsOf(t) => write!(f, "FOR {name} AS OF {t}"),
+                    _ => write!(f, "FOR {name} ALL"),
+                }
+            }
+            TimeClause::Both(system, period) => write!(f, "{system} {period}"),
+            TimeClause::Portion(name, a, b) => {
+                let name = Ident::with_quote('"', name);
+                write!(f, "FOR PORTION OF {name} FROM {a} TO {b}")
+            }
         }
     }
+}
+
+fn marked(kind: &str, values: Vec<Expr>) -> Vec<FunctionArg> {
+    let kind = FunctionArg::Named {
+        name: Ident::new(TIME_ARGUMENT),
+        arg: FunctionArgExpr::Expr(Expr::value(Value::SingleQuotedString(kind.into()))),
+        operator: FunctionArgOperator::RightArrow,
+    };
+    let values = values.into_iter().map(|v| FunctionArg::Unnamed(FunctionArgExpr::Expr(v)));
+    std::iter::once(kind).chain(values).collect()
 }
 
 fn malformed(what: &str) -> Error {
@@ -172,8 +294,8 @@ pub(super) fn attach(
 }
 
 /// Nothing writes into the past.
-fn refuse_past_targets(statement: &ast::Statement) -> Result<()> {
-    let targets: Vec<&TableWithJoins> = match statement {
+fn refuse_past_targets(statement: &mut ast::Statement) -> Result<()> {
+    let targets: Vec<&TableWithJoins> = match &*statement {
         ast::Statement::Update(update) => vec![&update.table],
         ast::Statement::Delete(delete) => match &delete.from {
             FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables) => {
@@ -181,15 +303,43 @@ fn refuse_past_targets(statement: &ast::Statement) -> Result<()> {
             }
         },
         ast::Statement::Merge(merge) => return refuse_past_target(&merge.table),
-        _ => vec![],
+        // The writes within WITH are looked at when they run.
+        ast::Statement::Query(_) => vec![],
+        _ => {
+            return match statement.visit(&mut FindPortion) {
+                ControlFlow::Break(error) => Err(*error),
+                ControlFlow::Continue(()) => Ok(()),
+            };
+        }
     };
     targets.into_iter().try_for_each(|target| refuse_past_target(&target.relation))
 }
 
 fn refuse_past_target(target: &TableFactor) -> Result<()> {
     match take_time_clause(&mut target.clone())? {
+        Some(TimeClause::Portion(..)) | None => Ok(()),
         Some(_) => Err(read_only()),
-        None => Ok(()),
+    }
+}
+
+fn derived_period() -> Error {
+    Error::Unsupported("a period of valid time of a derived table".into())
+}
+
+/// FOR PORTION OF is for the table that UPDATE and DELETE change.
+struct FindPortion;
+
+impl VisitorMut for FindPortion {
+    type Break = Box<Error>;
+
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Box<Error>> {
+        match take_time_clause(&mut factor.clone()) {
+            Ok(Some(TimeClause::Portion(..))) => ControlFlow::Break(Box::new(Error::postgres(
+                "42601",
+                "FOR PORTION OF is for UPDATE and DELETE",
+            ))),
+            _ => ControlFlow::Continue(()),
+        }
     }
 }
 
@@ -211,13 +361,17 @@ impl Attacher {
         let mut found = None;
         for name in names.into_iter().flatten() {
             while let Some(i) = self.clauses.iter().position(|(at, _)| *at == name.span.start) {
-                if found.is_some() {
-                    return Err(Error::postgres(
+                let clause = self.clauses.remove(i).1;
+                let both = match found {
+                    None => Some(clause),
+                    Some(before) => clause.and(before),
+                };
+                found = Some(both.ok_or_else(|| {
+                    Error::postgres(
                         "42601",
                         format!("\"{}\" has two clauses of time travel", name.value),
-                    ));
-                }
-                found = Some(self.clauses.remove(i).1);
+                    )
+                })?);
             }
         }
         Ok(found)
@@ -256,6 +410,7 @@ impl Attacher {
             TableFactor::Derived { alias, subquery, .. } => {
                 let alias = alias_name(alias);
                 match self.take([alias.as_ref(), None])? {
+                    Some(TimeClause::Period(..) | TimeClause::Both(..)) => Err(derived_period()),
                     Some(clause) => spread(subquery.as_mut(), clause),
                     None => Ok(()),
                 }
@@ -263,6 +418,7 @@ impl Attacher {
             TableFactor::NestedJoin { alias, table_with_joins } => {
                 let alias = alias_name(alias);
                 match self.take([alias.as_ref(), None])? {
+                    Some(TimeClause::Period(..) | TimeClause::Both(..)) => Err(derived_period()),
                     Some(clause) => spread(table_with_joins.as_mut(), clause),
                     None => Ok(()),
                 }
@@ -336,6 +492,17 @@ impl VisitorMut for Spread {
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Box<Error>> {
         if let TableFactor::Table { args: None, .. } = factor {
             put_time_clause(factor, self.clause.clone());
+            return ControlFlow::Continue(());
+        }
+        // A period of its own leaves system time open.
+        match take_time_clause(factor) {
+            Err(error) => return ControlFlow::Break(Box::new(error)),
+            Ok(Some(own @ TimeClause::Period(..))) => {
+                let both = own.clone().and(self.clause.clone()).unwrap_or(own);
+                put_time_clause(factor, both);
+            }
+            Ok(Some(own)) => put_time_clause(factor, own),
+            Ok(None) => {}
         }
         ControlFlow::Continue(())
     }

@@ -131,6 +131,16 @@ fn clause(
     if begins(tokens, &["FOR", "SYSTEM_TIME"]) {
         return system_time(source, tokens).map(Some);
     }
+    if begins(tokens, &["FOR", "PORTION", "OF"]) {
+        return portion(source, tokens).map(Some);
+    }
+    if part == Part::From
+        && ends_reference(before)
+        && let Some(name) = period_name(tokens)
+    {
+        let (clause, used) = of_time(source, &tokens[2..])?;
+        return Ok(Some((TimeClause::Period(name, Box::new(clause)), used + 2)));
+    }
     let (kind, words) = if begins(tokens, &["FOR", "TIMESTAMP", "AS", "OF"]) {
         ("TIMESTAMP", 4)
     } else if begins(tokens, &["FOR", "VERSION", "AS", "OF"]) {
@@ -153,21 +163,62 @@ fn clause(
 
 /// `FOR SYSTEM_TIME …`
 fn system_time(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<(TimeClause, usize)> {
-    let rest = &tokens[2..];
+    let (clause, used) = of_time(source, &tokens[2..])?;
+    Ok((clause, used + 2))
+}
+
+/// The period that `FOR p AS OF`, `FOR p FROM` and their like name.
+fn period_name(tokens: &[TokenWithSpan]) -> Option<String> {
+    const OTHERS: [&str; 7] =
+        ["UPDATE", "SHARE", "NO", "KEY", "SYSTEM_TIME", "TIMESTAMP", "VERSION"];
+    if !is_word(tokens.first(), "FOR") || OTHERS.iter().any(|w| is_word(tokens.get(1), w)) {
+        return None;
+    }
+    let rest = tokens.get(2..)?;
+    let said = begins(rest, &["AS", "OF"])
+        || begins(rest, &["FROM"])
+        || begins(rest, &["BETWEEN"])
+        || begins(rest, &["CONTAINED", "IN"]);
+    if said { word_value(&tokens[1]) } else { None }
+}
+
+/// The name that a word is.
+fn word_value(token: &TokenWithSpan) -> Option<String> {
+    match &token.token {
+        Token::Word(word) if word.quote_style.is_some() => Some(word.value.clone()),
+        Token::Word(word) => Some(word.value.to_lowercase()),
+        _ => None,
+    }
+}
+
+/// `FOR PORTION OF p FROM a TO b`
+fn portion(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<(TimeClause, usize)> {
+    let Some(name) = tokens.get(3).and_then(word_value) else {
+        return Err(unexpected(source, tokens.get(3)));
+    };
+    if !is_word(tokens.get(4), "FROM") {
+        return Err(unexpected(source, tokens.get(4)));
+    }
+    let (low, high, used) = bounds(source, &tokens[5..], "TO")?;
+    Ok((TimeClause::Portion(name, low, high), 5 + used))
+}
+
+/// What stands after the name of a period.
+fn of_time(source: &Source<'_>, rest: &[TokenWithSpan]) -> Result<(TimeClause, usize)> {
     if begins(rest, &["AS", "OF"]) {
         let (expr, used) = expression(source, &rest[2..])?;
-        return Ok((TimeClause::AsOf(expr), 4 + used));
+        return Ok((TimeClause::AsOf(expr), 2 + used));
     }
     if begins(rest, &["ALL"]) {
-        return Ok((TimeClause::All, 3));
+        return Ok((TimeClause::All, 1));
     }
     if begins(rest, &["FROM"]) {
         let (low, high, used) = bounds(source, &rest[1..], "TO")?;
-        return Ok((TimeClause::FromTo(low, high), 3 + used));
+        return Ok((TimeClause::FromTo(low, high), 1 + used));
     }
     if begins(rest, &["BETWEEN"]) {
         let (low, high, used) = bounds(source, &rest[1..], "AND")?;
-        return Ok((TimeClause::Between(low, high), 3 + used));
+        return Ok((TimeClause::Between(low, high), 1 + used));
     }
     if begins(rest, &["CONTAINED", "IN"]) {
         let inner = &rest[2..];
@@ -182,7 +233,7 @@ fn system_time(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<(TimeCla
         };
         let low = read(Token::Comma)?;
         let high = read(Token::RParen)?;
-        return Ok((TimeClause::ContainedIn(low, high), 5 + parser.index()));
+        return Ok((TimeClause::ContainedIn(low, high), 3 + parser.index()));
     }
     Err(unexpected(source, rest.first()))
 }

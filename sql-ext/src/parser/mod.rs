@@ -17,6 +17,7 @@ mod extensions;
 mod guard;
 mod inheritance;
 mod merge;
+mod period;
 mod source;
 mod spelling;
 mod table;
@@ -32,9 +33,12 @@ use crate::statement::{Statement, StatementKind};
 use dialect::ChronosDialect;
 use source::Source;
 
-pub use attach::query_text;
+pub use attach::{Portion, query_text, take_portion};
 pub use merge::MERGE_NOTHING;
-pub use table::{CURRENT_OF, NO_DATA, OVERRIDING_SYSTEM, OVERRIDING_USER, TABLE_LIKE};
+pub use period::{PERIOD, WITHOUT_OVERLAPS};
+pub use table::{
+    CURRENT_OF, NO_DATA, OVERRIDING_SYSTEM, OVERRIDING_USER, SEQUENCE_NAME, TABLE_LIKE,
+};
 
 pub(crate) use attach::{TimeClause, spread_over, take_time_clause};
 use guard::NESTING_MAX;
@@ -60,7 +64,8 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
         Some(extension) => StatementKind::Extension(extension),
         None => {
             let plain = spelling::plain(tokens);
-            let tokens = table::plain(inheritance::strip(plain.as_deref().unwrap_or(tokens)));
+            let tokens = inheritance::strip(plain.as_deref().unwrap_or(tokens));
+            let tokens = table::plain(period::plain(tokens));
             let clauses::Extracted { tokens, clauses, whole } = clauses::extract(source, &tokens)?;
             let mut parser = parser(&merge::nothing_spelled_out(tokens));
             let mut statement =

@@ -4,7 +4,7 @@
 //! (LIKE s.t INCLUDING ALL, b int)       ("\u{1}like" "s"."t" DEFAULT 'all', b int)
 //! t (a, b) AS SELECT …                  t (a text, b text) AS SELECT …
 //! … AS SELECT … WITH NO DATA            WITH ("\u{1}no_data" = true) AS SELECT …
-//! AS IDENTITY (SEQUENCE NAME s …)       AS IDENTITY (… CACHE 's')
+//! AS IDENTITY (SEQUENCE NAME s …)       AS IDENTITY (… CACHE \u{1}name s)
 //! INSERT INTO t (a) OVERRIDING SYSTEM VALUE …    INSERT INTO t (a, "\u{1}system") …
 //! WHERE CURRENT OF c                    WHERE "\u{1}current_of"('c')
 //! ```
@@ -25,6 +25,8 @@ pub const NO_DATA: &str = "\u{1}no_data";
 pub const OVERRIDING_SYSTEM: &str = "\u{1}system";
 /// The column that stands for `OVERRIDING USER VALUE`.
 pub const OVERRIDING_USER: &str = "\u{1}user";
+/// What the number of CACHE begins with where it is the name of the sequence.
+pub const SEQUENCE_NAME: &str = "\u{1}name ";
 /// The function that stands for `CURRENT OF`.
 pub const CURRENT_OF: &str = "\u{1}current_of";
 
@@ -304,7 +306,8 @@ fn identity_options(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
                 inner.drain(cache..(cache + 2).min(inner.len()));
             }
             inner.push(other(Token::make_keyword("CACHE"), &like));
-            inner.push(other(Token::SingleQuotedString(name), &like));
+            // The parser takes nothing but a number here.
+            inner.push(other(Token::Number(format!("{SEQUENCE_NAME}{name}"), false), &like));
         }
         out.push(tokens[i].clone());
         out.extend(in_order(&inner));

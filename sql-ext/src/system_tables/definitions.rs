@@ -32,7 +32,13 @@ impl SystemCatalog {
         let mut text = match &constraint.kind {
             ConstraintKind::PrimaryKey(k) => format!("PRIMARY KEY ({})", self.column_list(&def, k)),
             ConstraintKind::Unique(k) => format!("UNIQUE ({})", self.column_list(&def, k)),
-            ConstraintKind::Check(sql) => format!("CHECK ({sql})"),
+            ConstraintKind::WithoutOverlaps { primary, columns, period } => {
+                let kind = if *primary { "PRIMARY KEY" } else { "UNIQUE" };
+                let columns = self.column_list(&def, columns);
+                let period = quote_ident(period);
+                format!("{kind} ({columns}, {period} WITHOUT OVERLAPS)")
+            }
+            ConstraintKind::Check(sql) => format!("CHECK ({})", lower_types(sql)),
             ConstraintKind::ForeignKey {
                 columns,
                 table,
@@ -90,5 +96,60 @@ impl SystemCatalog {
                     if t.0 == table && *k == id)
             })
             .map(|r| r.qualified())
+    }
+}
+
+/// An expression's text with the types of its casts as PostgreSQL writes them: the parser prints
+/// them in capitals.
+pub(crate) fn lower_types(text: &str) -> String {
+    const MORE: [&str; 6] = ["PRECISION", "VARYING", "WITH", "WITHOUT", "TIME", "ZONE"];
+    let word = |text: &str| text.bytes().take_while(|b| b.is_ascii_alphabetic()).count();
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['\'', '"', ':']) {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        if let Some(cast) = rest.strip_prefix("::") {
+            out.push_str("::");
+            rest = cast;
+            let mut n = word(rest);
+            out.push_str(&rest[..n].to_lowercase());
+            rest = &rest[n..];
+            while let Some(next) = rest.strip_prefix(' ') {
+                n = word(next);
+                if !MORE.contains(&&next[..n]) {
+                    break;
+                }
+                out.push(' ');
+                out.push_str(&next[..n].to_lowercase());
+                rest = &next[n..];
+            }
+            continue;
+        }
+        // What stands in quotes stays; doubled quotes are two pieces.
+        let quote = &rest[..1];
+        let end = match quote {
+            ":" => 1,
+            quote => rest[1..].find(quote).map_or(rest.len(), |end| end + 2),
+        };
+        out.push_str(&rest[..end]);
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_of_casts_are_written_small() {
+        assert_eq!(lower_types("'A::B'::TEXT || x::CHAR(3)"), "'A::B'::text || x::char(3)");
+        assert_eq!(
+            lower_types("a::DOUBLE PRECISION > 1 AND b::TIMESTAMP WITH TIME ZONE IS NULL"),
+            "a::double precision > 1 AND b::timestamp with time zone IS NULL"
+        );
+        assert_eq!(lower_types("nextval('s'::REGCLASS)"), "nextval('s'::regclass)");
     }
 }

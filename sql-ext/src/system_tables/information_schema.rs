@@ -216,6 +216,8 @@ pub(crate) fn table_constraints(c: &SystemCatalog, rows: &mut Rows) {
                 match constraint.kind {
                     ConstraintKind::PrimaryKey(_) => "PRIMARY KEY",
                     ConstraintKind::Unique(_) => "UNIQUE",
+                    ConstraintKind::WithoutOverlaps { primary: true, .. } => "PRIMARY KEY",
+                    ConstraintKind::WithoutOverlaps { .. } => "UNIQUE",
                     ConstraintKind::Check(_) => "CHECK",
                     ConstraintKind::ForeignKey { .. } => "FOREIGN KEY",
                 },
@@ -241,6 +243,7 @@ pub(crate) fn key_column_usage(c: &SystemCatalog, rows: &mut Rows) {
         for constraint in &def.constraints {
             let (columns, foreign) = match &constraint.kind {
                 ConstraintKind::PrimaryKey(k) | ConstraintKind::Unique(k) => (k, None),
+                ConstraintKind::WithoutOverlaps { columns, .. } => (columns, None),
                 ConstraintKind::ForeignKey { columns, table, referenced, .. } => {
                     (columns, Some((table, referenced)))
                 }
@@ -322,6 +325,7 @@ pub(crate) fn constraint_usage(c: &SystemCatalog, rows: &mut Rows, with_columns:
                 ConstraintKind::PrimaryKey(k) | ConstraintKind::Unique(k) => {
                     (rel.clone(), k.clone())
                 }
+                ConstraintKind::WithoutOverlaps { columns, .. } => (rel.clone(), columns.clone()),
                 ConstraintKind::ForeignKey { table, referenced, .. } => match c.relation(table.0) {
                     Some(target) => (target, referenced.clone()),
                     None => continue,

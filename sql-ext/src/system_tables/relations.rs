@@ -232,7 +232,7 @@ pub(crate) fn pg_attrdef(c: &SystemCatalog, rows: &mut Rows) {
                 ("oid", default_oid(rel.oid, column.id.0).into()),
                 ("adrelid", rel.oid.into()),
                 ("adnum", column.id.0.into()),
-                ("adbin", text.as_str().into()),
+                ("adbin", super::definitions::lower_types(text).into()),
             ]);
         }
     }
@@ -293,6 +293,11 @@ pub(crate) fn pg_constraint(c: &SystemCatalog, rows: &mut Rows) {
                 ConstraintKind::PrimaryKey(k) => ("p", Some(numbers(k)), constraint.oid.0),
                 ConstraintKind::Unique(k) => ("u", Some(numbers(k)), constraint.oid.0),
                 ConstraintKind::Check(_) => ("c", None, 0),
+                ConstraintKind::WithoutOverlaps { primary, columns, period } => {
+                    let mut key = numbers(columns);
+                    key.extend(def.period(period).into_iter().flat_map(|p| [p.start.0, p.end.0]));
+                    (if *primary { "p" } else { "u" }, Some(key), 0)
+                }
                 ConstraintKind::ForeignKey { columns, table, referenced, .. } => {
                     let target = c.relation(table.0);
                     let index = target.as_ref().and_then(|t| t.table()).and_then(|t| {
@@ -479,6 +484,7 @@ pub(crate) fn pg_depend(c: &SystemCatalog, rows: &mut Rows) {
                             }
                             columns
                         }
+                        ConstraintKind::WithoutOverlaps { columns, .. } => columns,
                         ConstraintKind::Check(_) => {
                             edge((2606, constraint.oid.0, 0), (1259, rel.oid.0, 0), "a");
                             &[]

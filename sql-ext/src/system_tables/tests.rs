@@ -95,6 +95,7 @@ fn table(columns: Vec<Column>, constraints: Vec<(u32, &str, ConstraintKind)>) ->
         constraints,
         options: BTreeMap::new(),
         next_column,
+        periods: Vec::new(),
     }))
 }
 

@@ -51,6 +51,7 @@ pub(super) fn table_def(version: u32, columns: Vec<Column>) -> TableDef {
         )],
         options: BTreeMap::new(),
         next_column,
+        periods: Vec::new(),
     }
 }
 

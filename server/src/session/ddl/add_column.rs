@@ -91,7 +91,7 @@ impl Session {
         for constraint in constraints {
             let object = self.table_object(&filled)?;
             def.schema_version += 1;
-            self.add_new_constraint(&filled, &object, &mut def, constraint).await?;
+            Box::pin(self.add_new_constraint(&filled, &object, &mut def, constraint)).await?;
             filled = self.shaped(&filled, object, def.clone()).await?;
         }
         Ok(())
@@ -136,8 +136,9 @@ impl Session {
             returning: None,
             others: Vec::new(),
             deletes: false,
+            portion: None,
         };
-        self.run_update(write).await.map(|_| ())
+        Box::pin(self.run_update(write)).await.map(|_| ())
     }
 }
 

@@ -42,10 +42,16 @@ impl Session {
                     column_name,
                     op: AlterColumnOperation::SetDataType { data_type, using, .. },
                 } if self.needs_rewrite(&target, column_name, data_type, using.as_ref())? => {
-                    self.rewrite_column(&target, object, column_name, data_type, using.as_ref())
-                        .await?;
+                    let rewrite = self.rewrite_column(
+                        &target,
+                        object,
+                        column_name,
+                        data_type,
+                        using.as_ref(),
+                    );
+                    Box::pin(rewrite).await?;
                 }
-                operation => self.alter_one(&target, object, operation).await?,
+                operation => Box::pin(self.alter_one(&target, object, operation)).await?,
             }
         }
         Ok(tag)
@@ -69,13 +75,14 @@ impl Session {
         def.schema_version += 1;
         match operation {
             Op::AddColumn { if_not_exists, column_def, .. } => {
-                return self.add_column(target, object, def, column_def, *if_not_exists).await;
+                let add = self.add_column(target, object, def, column_def, *if_not_exists);
+                return Box::pin(add).await;
             }
             Op::DropColumn { column_names, if_exists, drop_behavior, .. } => {
                 let cascade = matches!(drop_behavior, Some(DropBehavior::Cascade));
                 for name in column_names {
                     let now = self.target_of(target.oid)?;
-                    self.drop_column(&now, name, *if_exists, cascade).await?;
+                    Box::pin(self.drop_column(&now, name, *if_exists, cascade)).await?;
                 }
                 return Ok(());
             }
@@ -108,8 +115,16 @@ impl Session {
                 self.alter_column(target, &mut def, column_name, op).await?;
             }
             Op::AddConstraint { constraint, not_valid } => {
-                self.add_table_constraint(target, &object, &mut def, constraint, *not_valid)
-                    .await?;
+                let add =
+                    self.add_table_constraint(target, &object, &mut def, constraint, *not_valid);
+                Box::pin(add).await?;
+            }
+            Op::DropConstraint { if_exists, name, drop_behavior }
+                if columns::period_of(Some(name)).is_some() =>
+            {
+                let period = columns::period_of(Some(name)).unwrap_or_default();
+                let cascade = matches!(drop_behavior, Some(DropBehavior::Cascade));
+                self.drop_period(target, &mut def, period, (*if_exists, cascade))?;
             }
             Op::DropConstraint { if_exists, name, drop_behavior } => {
                 let name = fold(name);
@@ -202,6 +217,19 @@ impl Session {
         new: columns::NewConstraint,
     ) -> PgResult<()> {
         let not_valid = new.not_valid;
+        let overlaps = matches!(new.kind, NewKind::WithoutOverlaps(..));
+        match &new.kind {
+            NewKind::Period(name, start, end) => {
+                self.check_period_rows(target, (name, start, end)).await?;
+            }
+            NewKind::WithoutOverlaps(true, names, _) => {
+                columns::column_ids(&def.columns, names)?;
+                for name in names {
+                    self.refuse_nulls(target, name).await?;
+                }
+            }
+            _ => {}
+        }
         if let Some(name) = &new.name
             && def.constraints.iter().any(|c| c.name == *name)
         {
@@ -230,6 +258,10 @@ impl Session {
         }
         self.constrain(target, object, def, new).await?;
         match def.constraints.last().cloned() {
+            Some(constraint) if overlaps => {
+                let target = WriteTarget { def: Arc::new(def.clone()), ..target.clone() };
+                self.check_standing_periods(&target, &constraint).await
+            }
             Some(constraint) if foreign && !not_valid => {
                 self.check_standing(target, &constraint).await
             }
@@ -238,7 +270,12 @@ impl Session {
     }
 
     /// The rows that stand satisfy a CHECK.
-    async fn check_rows(&mut self, target: &WriteTarget, name: &str, expr: Expr) -> PgResult<()> {
+    pub(in crate::session) async fn check_rows(
+        &mut self,
+        target: &WriteTarget,
+        name: &str,
+        expr: Expr,
+    ) -> PgResult<()> {
         let violated = Expr::UnaryOp {
             op: datafusion::sql::sqlparser::ast::UnaryOperator::Not,
             expr: Box::new(Expr::Nested(Box::new(expr))),
@@ -276,7 +313,9 @@ impl Session {
                 let expr = crate::session::write::parse_expr(sql)?;
                 self.check_rows(target, name, expr).await?;
             }
-            ConstraintKind::PrimaryKey(_) | ConstraintKind::Unique(_) => {
+            ConstraintKind::PrimaryKey(_)
+            | ConstraintKind::Unique(_)
+            | ConstraintKind::WithoutOverlaps { .. } => {
                 let message = format!(
                     "constraint \"{name}\" of relation \"{}\" is not a foreign key or check \
                      constraint",
@@ -410,7 +449,11 @@ impl Session {
     }
 
     /// 23502 where a column has a NULL.
-    pub(super) async fn refuse_nulls(&mut self, target: &WriteTarget, name: &str) -> PgResult<()> {
+    pub(in crate::session) async fn refuse_nulls(
+        &mut self,
+        target: &WriteTarget,
+        name: &str,
+    ) -> PgResult<()> {
         let null = Expr::IsNull(Box::new(build::column(name)));
         if self.any_row(target, null).await? {
             let message =
@@ -494,7 +537,8 @@ impl Session {
             }),
             _ => false,
         });
-        let generated = target.def.columns.iter().any(|c| c.generated.is_some());
+        let generated = target.def.columns.iter().any(|c| c.generated.is_some())
+            || !crate::session::periods::of_column(&target.def, old.id).is_empty();
         if indexed || referenced || generated || old.identity_always.is_some() {
             return Err(PgError::unsupported(
                 "changing the type of a column that an index, key or generated column needs",
@@ -512,6 +556,7 @@ impl Session {
             let columns = match &mut constraint.kind {
                 ConstraintKind::PrimaryKey(columns) | ConstraintKind::Unique(columns) => columns,
                 ConstraintKind::ForeignKey { columns, .. } => columns,
+                ConstraintKind::WithoutOverlaps { columns, .. } => columns,
                 ConstraintKind::Check(_) => continue,
             };
             columns.iter_mut().filter(|c| **c == old.id).for_each(|c| *c = id);

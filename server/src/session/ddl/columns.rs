@@ -2,9 +2,9 @@
 
 use chronos_catalog::{Column, ColumnId, ConstraintKind, SqlType};
 use datafusion::sql::sqlparser::ast::{
-    ColumnDef, ColumnOption, ConstraintCharacteristics, DeferrableInitial, Expr,
-    ForeignKeyConstraint, GeneratedAs, GeneratedExpressionMode, IndexColumn, SequenceOptions,
-    TableConstraint, Value,
+    CheckConstraint, ColumnDef, ColumnOption, ConstraintCharacteristics, DeferrableInitial, Expr,
+    ForeignKeyConstraint, GeneratedAs, GeneratedExpressionMode, Ident, IndexColumn,
+    SequenceOptions, TableConstraint, Value,
 };
 
 use crate::error::{PgError, PgResult};
@@ -32,6 +32,10 @@ pub(super) enum NewKind {
     /// The expression, and the column that it was written at.
     Check(Expr, Option<String>),
     ForeignKey(Box<ForeignKeyConstraint>),
+    /// PERIOD FOR name (start, end)
+    Period(String, String, String),
+    /// PRIMARY KEY (true) or UNIQUE (columns, period WITHOUT OVERLAPS)
+    WithoutOverlaps(bool, Vec<String>, String),
 }
 
 /// A sequence that a column draws from.
@@ -179,7 +183,9 @@ pub(super) fn identity(
     // The parser puts SEQUENCE NAME where CACHE has its number.
     let name = options.iter().find_map(|o| match o {
         SequenceOptions::Cache(Expr::Value(v)) => match &v.value {
-            Value::SingleQuotedString(name) => Some(name.clone()),
+            Value::Number(n, _) => {
+                n.to_string().strip_prefix(chronos_sql_ext::SEQUENCE_NAME).map(ToOwned::to_owned)
+            }
             _ => None,
         },
         _ => None,
@@ -200,17 +206,58 @@ pub(super) fn table_constraint(constraint: &TableConstraint) -> PgResult<NewCons
     let (name, kind) = match constraint {
         TableConstraint::PrimaryKey(key) => {
             refuse_deferrable(key.characteristics.as_ref())?;
-            (&key.name, NewKind::PrimaryKey(index_columns(&key.columns)?))
+            (&key.name, key_of(true, index_columns(&key.columns)?)?)
         }
         TableConstraint::Unique(key) => {
             refuse_deferrable(key.characteristics.as_ref())?;
-            (&key.name, NewKind::Unique(index_columns(&key.columns)?))
+            (&key.name, key_of(false, index_columns(&key.columns)?)?)
+        }
+        TableConstraint::Check(check) if period_of(check.name.as_ref()).is_some() => {
+            (&None, period(check)?)
         }
         TableConstraint::Check(check) => (&check.name, NewKind::Check((*check.expr).clone(), None)),
         TableConstraint::ForeignKey(key) => (&key.name, NewKind::ForeignKey(Box::new(key.clone()))),
         other => return Err(PgError::unsupported(format!("the constraint {other}"))),
     };
     Ok(NewConstraint::new(name.as_ref().map(fold), kind))
+}
+
+/// The period that a constraint of that name stands for.
+pub(super) fn period_of(name: Option<&Ident>) -> Option<&str> {
+    name?.value.strip_prefix(chronos_sql_ext::PERIOD)
+}
+
+/// The period that a CHECK of the parser's making stands for.
+fn period(check: &CheckConstraint) -> PgResult<NewKind> {
+    match (period_of(check.name.as_ref()), check.expr.as_ref()) {
+        (Some(name), Expr::BinaryOp { left, right, .. }) => match (left.as_ref(), right.as_ref()) {
+            (Expr::Identifier(start), Expr::Identifier(end)) => {
+                Ok(NewKind::Period(name.to_owned(), fold(start), fold(end)))
+            }
+            _ => Err(PgError::new("42601", "PERIOD FOR needs the names of two columns")),
+        },
+        _ => Err(PgError::new("42601", "PERIOD FOR needs the names of two columns")),
+    }
+}
+
+/// A key, with the period that its last column may stand for.
+fn key_of(primary: bool, mut columns: Vec<String>) -> PgResult<NewKind> {
+    let is_period = |name: &String| name.starts_with(chronos_sql_ext::WITHOUT_OVERLAPS);
+    if let Some(last) = columns.pop_if(|name| is_period(name)) {
+        if columns.is_empty() {
+            let message = "constraint using WITHOUT OVERLAPS needs at least two columns";
+            return Err(PgError::new("42601", message));
+        }
+        let period = last[chronos_sql_ext::WITHOUT_OVERLAPS.len()..].to_owned();
+        if columns.iter().any(is_period) {
+            return Err(PgError::new("42601", "WITHOUT OVERLAPS must come last in a key"));
+        }
+        return Ok(NewKind::WithoutOverlaps(primary, columns, period));
+    }
+    if columns.iter().any(is_period) {
+        return Err(PgError::new("42601", "WITHOUT OVERLAPS must come last in a key"));
+    }
+    Ok(if primary { NewKind::PrimaryKey(columns) } else { NewKind::Unique(columns) })
 }
 
 /// Keys are checked row by row.
@@ -256,6 +303,11 @@ pub(super) fn default_name(table: &str, kind: &NewKind) -> String {
     match kind {
         NewKind::PrimaryKey(_) => format!("{table}_pkey"),
         NewKind::Unique(columns) => format!("{table}_{}_key", columns.join("_")),
+        NewKind::WithoutOverlaps(true, ..) => format!("{table}_pkey"),
+        NewKind::WithoutOverlaps(false, columns, period) => {
+            format!("{table}_{}_{period}_key", columns.join("_"))
+        }
+        NewKind::Period(period, ..) => format!("{table}_{period}_check"),
         NewKind::ForeignKey(key) => {
             let columns: Vec<String> = key.columns.iter().map(fold).collect();
             format!("{table}_{}_fkey", columns.join("_"))
@@ -289,6 +341,12 @@ pub(super) fn resolve_kind(kind: &NewKind, columns: &[Column]) -> PgResult<Const
         NewKind::PrimaryKey(names) => ConstraintKind::PrimaryKey(column_ids(columns, names)?),
         NewKind::Unique(names) => ConstraintKind::Unique(column_ids(columns, names)?),
         NewKind::Check(expr, _) => ConstraintKind::Check(expr.to_string()),
+        NewKind::WithoutOverlaps(primary, names, period) => ConstraintKind::WithoutOverlaps {
+            primary: *primary,
+            columns: column_ids(columns, names)?,
+            period: period.clone(),
+        },
         NewKind::ForeignKey(_) => return Err(PgError::internal("a foreign key without its table")),
+        NewKind::Period(..) => return Err(PgError::internal("a period is no constraint")),
     })
 }

@@ -44,6 +44,12 @@ impl Session {
             .collect();
         self.dependents(&what, generated.iter().map(|(_, what)| what.clone()).collect(), cascade)?;
         dropped.extend(generated.into_iter().map(|(id, _)| id));
+        let periods = crate::session::periods::of_column(&def, dropped[0]);
+        let named = periods.iter().map(|p| format!("period {p} on table {}", target.name));
+        self.dependents(&what, named.collect(), cascade)?;
+        for period in &periods {
+            self.drop_period(target, &mut def, period, (false, true))?;
+        }
         for id in &dropped {
             remove(target.oid, &mut def, &mut object, *id);
         }
@@ -65,7 +71,12 @@ impl Session {
     }
 
     /// Refuses to drop what others depend on; with CASCADE tells that they go too.
-    fn dependents(&mut self, what: &str, others: Vec<String>, cascade: bool) -> PgResult<()> {
+    pub(in crate::session) fn dependents(
+        &mut self,
+        what: &str,
+        others: Vec<String>,
+        cascade: bool,
+    ) -> PgResult<()> {
         if others.is_empty() {
             return Ok(());
         }
@@ -146,7 +157,9 @@ fn remove(table: Oid, def: &mut TableDef, object: &mut Object, id: ColumnId) {
 /// Whether a constraint goes with a column.
 fn concerns(kind: &ConstraintKind, id: ColumnId, name: &str) -> bool {
     match kind {
-        ConstraintKind::PrimaryKey(ids) | ConstraintKind::Unique(ids) => ids.contains(&id),
+        ConstraintKind::PrimaryKey(ids)
+        | ConstraintKind::Unique(ids)
+        | ConstraintKind::WithoutOverlaps { columns: ids, .. } => ids.contains(&id),
         ConstraintKind::ForeignKey { columns, .. } => columns.contains(&id),
         ConstraintKind::Check(sql) => names_column(sql, name),
     }

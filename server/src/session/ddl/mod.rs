@@ -63,9 +63,9 @@ impl Session {
         }
         match sql {
             Statement::CreateTable(create) if create.query.is_some() => {
-                self.create_table_as(create).await
+                Box::pin(self.create_table_as(create)).await
             }
-            Statement::CreateTable(create) => self.create_table(create).await,
+            Statement::CreateTable(create) => Box::pin(self.create_table(create)).await,
             Statement::CreateView(create) => self.create_view(create).await,
             Statement::CreateIndex(create) => self.create_index(create).await,
             Statement::CreateSchema { schema_name, if_not_exists, .. } => {
@@ -73,9 +73,9 @@ impl Session {
             }
             Statement::CreateSequence { .. } => self.create_sequence(sql).await,
             Statement::Drop { .. } => self.drop_objects(sql).await,
-            Statement::AlterTable(alter) => self.alter_table(alter).await,
+            Statement::AlterTable(alter) => Box::pin(self.alter_table(alter)).await,
             Statement::Lock(lock) => self.lock_table(lock),
-            Statement::Truncate(truncate) => self.truncate(truncate).await,
+            Statement::Truncate(truncate) => Box::pin(self.truncate(truncate)).await,
             Statement::Comment { .. } => self.comment(sql).await,
             // PostgreSQL's own background work has nothing to do here.
             Statement::Analyze(_) => Ok("ANALYZE".to_owned()),

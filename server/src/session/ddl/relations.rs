@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{NameScope, object};
+use crate::engine::TEMPORARY_PREFIX;
 use crate::error::{PgError, PgResult};
 use crate::session::names::{RelationName, SYSTEM_SCHEMAS, fold, no_relation, relation, single};
 use crate::session::session::Session;
@@ -58,7 +59,18 @@ impl Session {
             return Err(PgError::unsupported("a view's options"));
         }
         let name = self.relation_name(&create.name)?;
-        let (scope, namespace) = self.creation_namespace(&name, create.temporary).await?;
+        // Names mean what they mean now, whatever the search path of who reads the view.
+        let mut query = create.query.clone();
+        if crate::session::history::holds_call(&query) {
+            return Err(PgError::unsupported("a function about history in a view"));
+        }
+        qualify(&mut query, &self.scope()?, &self.shared.identity.database)?;
+        let temporary = create.temporary || reads_temporary(&query);
+        if temporary && !create.temporary {
+            let text = format!("view \"{}\" will be a temporary view", name.name);
+            self.notice(PgError::notice(text));
+        }
+        let (scope, namespace) = self.creation_namespace(&name, temporary).await?;
         let existing = scope
             .objects
             .lookup(NameKind::Relation, Some(namespace), &name.name, scope.at)
@@ -76,12 +88,6 @@ impl Session {
             }
             None => None,
         };
-        // Names mean what they mean now, whatever the search path of who reads the view.
-        let mut query = create.query.clone();
-        if crate::session::history::holds_call(&query) {
-            return Err(PgError::unsupported("a function about history in a view"));
-        }
-        qualify(&mut query, &scope, &self.shared.identity.database)?;
         let planned = self.plan(&Statement::Query(query.clone())).await?;
         let mut columns = Vec::with_capacity(planned.fields.len());
         for (i, field) in planned.fields.iter().enumerate() {
@@ -236,6 +242,18 @@ fn set_comment(object: &mut Object, key: u32, text: Option<&str>) {
             object.comments.remove(&key);
         }
     }
+}
+
+/// Whether a query, its names qualified, reads a temporary relation.
+fn reads_temporary(query: &Query) -> bool {
+    visit_relations(query, |name: &ObjectName| {
+        let schema = name.0.first().and_then(ObjectNamePart::as_ident);
+        match name.0.len() > 1 && schema.is_some_and(|s| s.value.starts_with(TEMPORARY_PREFIX)) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    })
+    .is_break()
 }
 
 /// Gives every table name its schema; names of WITH queries stay.

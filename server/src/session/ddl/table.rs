@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chronos_catalog::{Column, ColumnId, Constraint, NameKind, Oid, Relation, TableDef};
+use chronos_catalog::{
+    Column, ColumnId, Constraint, ConstraintKind, NameKind, Oid, Relation, TableDef,
+};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::sql::sqlparser::ast::{
@@ -66,6 +68,7 @@ impl Session {
             columns: news.iter().map(|n| n.column.clone()).collect(),
             constraints: Vec::new(),
             options: table_options(create, &columns_of(&news))?,
+            periods: Vec::new(),
         };
         for (i, new) in news.iter().enumerate() {
             if let Some(default) = &new.default {
@@ -81,8 +84,12 @@ impl Session {
                 self.check_generated(&name.name, &def, &def.columns[i], expr).await?;
             }
         }
-        // Foreign keys last: one may refer to the table's own keys.
-        constraints.sort_by_key(|c| matches!(c.kind, NewKind::ForeignKey(_)));
+        // Periods first, for keys have them; foreign keys last: one may refer to own keys.
+        constraints.sort_by_key(|c| match c.kind {
+            NewKind::Period(..) => 0,
+            NewKind::ForeignKey(_) => 2,
+            _ => 1,
+        });
         let own = (table, name.name.as_str());
         for constraint in constraints {
             self.add_constraint(&scope, namespace, own, &mut def, constraint).await?;
@@ -159,6 +166,7 @@ impl Session {
             columns,
             constraints: Vec::new(),
             options,
+            periods: Vec::new(),
         });
         let oid = self.allocate_oid().await?;
         let owner = self.owner(&scope);
@@ -220,18 +228,30 @@ impl Session {
         namespace: Oid,
         (own, table): (Oid, &str),
         def: &mut TableDef,
-        constraint: NewConstraint,
+        mut constraint: NewConstraint,
     ) -> PgResult<()> {
+        if let NewKind::Period(name, start, end) = &constraint.kind {
+            let check = self.define_period(table, def, (name, start, end))?;
+            let given = Some(columns::default_name(table, &constraint.kind));
+            constraint = NewConstraint::new(given, NewKind::Check(check, None));
+        }
         let kind = match &constraint.kind {
             NewKind::ForeignKey(key) => {
                 let default = || columns::default_name(table, &constraint.kind);
                 let name = constraint.name.clone().unwrap_or_else(default);
-                self.resolve_foreign_key(key, (own, table), def, &name)?
+                let kind = self.resolve_foreign_key(key, (own, table), def, &name)?;
+                self.refuse_mixed_persistence(scope, namespace, &kind, own)?;
+                kind
             }
             other => columns::resolve_kind(other, &def.columns)?,
         };
         match &constraint.kind {
-            NewKind::PrimaryKey(_) if def.primary_key().is_some() => {
+            NewKind::PrimaryKey(_) | NewKind::WithoutOverlaps(true, ..)
+                if def.primary_key().is_some()
+                    || def.constraints.iter().any(|c| {
+                        matches!(c.kind, ConstraintKind::WithoutOverlaps { primary: true, .. })
+                    }) =>
+            {
                 let message =
                     format!("multiple primary keys for table \"{table}\" are not allowed");
                 return Err(PgError::new("42P16", message));
@@ -241,7 +261,21 @@ impl Session {
                     column.not_null |= names.contains(&column.name);
                 }
             }
-            NewKind::Unique(_) => {}
+            NewKind::WithoutOverlaps(primary, names, period) => {
+                if def.period(period).is_none() {
+                    let message = match def.column_named(period) {
+                        Some(_) => {
+                            format!("column \"{period}\" in WITHOUT OVERLAPS is not a period")
+                        }
+                        None => format!("period \"{period}\" named in key does not exist"),
+                    };
+                    return Err(PgError::new("42703", message));
+                }
+                for column in &mut def.columns {
+                    column.not_null |= *primary && names.contains(&column.name);
+                }
+            }
+            NewKind::Unique(_) | NewKind::Period(..) => {}
             NewKind::ForeignKey(_) => self.touch_parent(&kind, own).await?,
             NewKind::Check(expr, _) => self.check_expression(table, def, expr).await?,
         }

@@ -73,10 +73,11 @@ impl Session {
             returning: None,
             others: Vec::new(),
             deletes,
+            portion: None,
         };
         let result = match deletes {
-            true => self.run_delete(write).await,
-            false => self.run_update(write).await,
+            true => Box::pin(self.run_delete(write)).await,
+            false => Box::pin(self.run_update(write)).await,
         };
         self.shared.scope.lock().overrides.remove(KEYS);
         result.map(|_| ())

@@ -30,6 +30,12 @@ pub(in crate::session) struct ConstraintModes {
     named: HashMap<Oid, bool>,
 }
 
+impl ConstraintModes {
+    fn of(&self, constraint: Oid) -> Option<bool> {
+        self.named.get(&constraint).copied().or(self.all)
+    }
+}
+
 impl Session {
     /// Whether a constraint waits for the end of the transaction.
     pub(super) fn is_deferred(&self, constraint: &Constraint) -> bool {
@@ -38,13 +44,7 @@ impl Session {
         };
         // Alone, a statement is the transaction.
         self.block != Block::None
-            && self
-                .constraint_modes
-                .named
-                .get(&constraint.oid)
-                .copied()
-                .or(self.constraint_modes.all)
-                .unwrap_or(initially)
+            && self.shared.constraint_modes.lock().of(constraint.oid).unwrap_or(initially)
     }
 
     /// SET CONSTRAINTS; no names stand for ALL.
@@ -60,7 +60,8 @@ impl Session {
         }
         self.open_transaction().await?;
         if names.is_empty() {
-            self.constraint_modes = ConstraintModes { all: Some(deferred), named: HashMap::new() };
+            *self.shared.constraint_modes.lock() =
+                ConstraintModes { all: Some(deferred), named: HashMap::new() };
         }
         for name in names {
             let name = self.relation_name(name)?;
@@ -82,7 +83,7 @@ impl Session {
                             let message = format!("constraint \"{}\" is not deferrable", c.name);
                             return Err(PgError::new("42809", message));
                         }
-                        self.constraint_modes.named.insert(c.oid, deferred);
+                        self.shared.constraint_modes.lock().named.insert(c.oid, deferred);
                         found = true;
                     }
                 }
@@ -107,12 +108,13 @@ impl Session {
     /// # Errors
     /// 23503
     pub(in crate::session) async fn finish_deferred(&mut self, all: bool) -> PgResult<()> {
-        for deferred in std::mem::take(&mut self.deferred) {
+        let waiting = std::mem::take(&mut *self.shared.deferred.lock());
+        for deferred in waiting {
             let Some(referring) = self.foreign_key(deferred.child, deferred.constraint)? else {
                 continue;
             };
             if !all && self.is_deferred(&referring.constraint) {
-                self.deferred.push(deferred);
+                self.shared.deferred.lock().push(deferred);
             } else if deferred.gone {
                 self.check_not_referred(&referring, deferred.keys).await?;
             } else {
@@ -123,7 +125,11 @@ impl Session {
     }
 
     /// Keys of rows that were new, which may be gone again.
-    async fn check_still_standing(&mut self, from: &Referring, keys: RecordBatch) -> PgResult<()> {
+    pub(super) async fn check_still_standing(
+        &mut self,
+        from: &Referring,
+        keys: RecordBatch,
+    ) -> PgResult<()> {
         let Some(Parts { parent, referenced, columns, .. }) = parts(&from.constraint) else {
             return Ok(());
         };
@@ -147,7 +153,7 @@ impl Session {
 
     /// Forgets what waits and what SET CONSTRAINTS said: the transaction ends.
     pub(in crate::session) fn forget_deferred(&mut self) {
-        self.deferred.clear();
-        self.constraint_modes = ConstraintModes::default();
+        self.shared.deferred.lock().clear();
+        *self.shared.constraint_modes.lock() = ConstraintModes::default();
     }
 }

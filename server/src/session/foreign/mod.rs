@@ -18,7 +18,9 @@ mod keys;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use chronos_catalog::{ColumnId, Constraint, ConstraintKind, Oid, Relation, RowRef};
+use chronos_catalog::{
+    ColumnId, Constraint, ConstraintKind, Objects, Oid, ReadTs, Relation, RowRef,
+};
 use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use datafusion::arrow::compute::{concat_batches, filter_record_batch};
 
@@ -37,6 +39,8 @@ const ROUNDS: usize = 1000;
 pub(super) enum Touched {
     /// Keys of new rows of a table that refers to another, in the order of its constraint.
     New { child: Oid, constraint: Oid, keys: RecordBatch },
+    /// Keys of new rows whose periods must not overlap, the period's columns last.
+    Periods { table: Oid, constraint: Oid, keys: RecordBatch },
     /// Ended rows of a table that is referred to, and what became of each if it was updated.
     Ended { parent: WriteTarget, old: RecordBatch, updated: Option<RecordBatch> },
 }
@@ -83,6 +87,16 @@ fn parts(constraint: &Constraint) -> Option<Parts<'_>> {
     }
 }
 
+/// The tables that a relation's foreign keys refer to.
+fn referred_tables(relation: &Relation) -> Vec<Oid> {
+    match relation {
+        Relation::Table(def) => {
+            def.constraints.iter().filter_map(parts).map(|p| p.parent).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 impl Session {
     /// Notes new rows, whose references are checked at the end of the statement.
     ///
@@ -91,6 +105,9 @@ impl Session {
     pub(super) fn note_new(&mut self, target: &WriteTarget, rows: &RecordBatch) -> PgResult<()> {
         if rows.num_rows() == 0 {
             return Ok(());
+        }
+        if !target.def.periods.is_empty() {
+            self.note_periods(target, rows)?;
         }
         for constraint in &target.def.constraints {
             let Some(Parts { columns, match_full, .. }) = parts(constraint) else { continue };
@@ -130,6 +147,9 @@ impl Session {
     fn referring(&self, parent: Oid) -> PgResult<Vec<Referring>> {
         let (objects, at) = self.shared.objects()?;
         let mut found = Vec::new();
+        if !self.is_parent(&objects, at, parent) {
+            return Ok(found);
+        }
         for (oid, object) in objects.iter(at) {
             let Relation::Table(def) = &object.relation else { continue };
             for constraint in &def.constraints {
@@ -144,6 +164,22 @@ impl Session {
         // In the order in which they were made, as PostgreSQL looks at them.
         found.sort_by_key(|r| r.constraint.oid);
         Ok(found)
+    }
+
+    /// Whether a foreign key may refer to a table. Every change of a row asks, so what the catalog
+    /// says is kept as long as the catalog.
+    fn is_parent(&self, objects: &Arc<Objects>, at: ReadTs, table: Oid) -> bool {
+        let mut parents = self.shared.parents.lock();
+        if let Some((known, parents)) = parents.as_ref()
+            && Arc::ptr_eq(known, objects)
+        {
+            return parents.contains(&table);
+        }
+        let of = |at| objects.iter(at).flat_map(|(_, o)| referred_tables(&o.relation));
+        let found: HashSet<Oid> = of(at).chain(of(ReadTs::MAX)).collect();
+        let is_parent = found.contains(&table);
+        *parents = Some((Arc::clone(objects), found));
+        is_parent
     }
 
     /// A foreign key by its table and identifier, if it is still there.
@@ -163,6 +199,7 @@ impl Session {
     /// 23503
     pub(super) async fn finish_foreign_keys(&mut self) -> PgResult<()> {
         let mut new: BTreeMap<(Oid, Oid), Vec<RecordBatch>> = BTreeMap::new();
+        let mut periods: BTreeMap<(Oid, Oid), Vec<RecordBatch>> = BTreeMap::new();
         let mut rounds = 0;
         while !self.touched.is_empty() {
             rounds += 1;
@@ -171,6 +208,9 @@ impl Session {
             }
             for touched in std::mem::take(&mut self.touched) {
                 match touched {
+                    Touched::Periods { table, constraint, keys } => {
+                        periods.entry((table, constraint)).or_default().push(keys);
+                    }
                     Touched::New { child, constraint, keys } => {
                         new.entry((child, constraint)).or_default().push(keys);
                     }
@@ -183,13 +223,18 @@ impl Session {
                 }
             }
         }
+        for ((table, constraint), batches) in periods {
+            let keys = concat_batches(&batches[0].schema(), &batches)?;
+            Box::pin(self.check_overlaps(table, constraint, keys)).await?;
+        }
         for ((child, constraint), batches) in new {
             let Some(referring) = self.foreign_key(child, constraint)? else { continue };
             let keys = concat_batches(&batches[0].schema(), &batches)?;
             if self.is_deferred(&referring.constraint) {
-                self.deferred.push(Deferred { child, constraint, keys, gone: false });
+                self.shared.deferred.lock().push(Deferred { child, constraint, keys, gone: false });
             } else {
-                self.check_references(&referring, keys).await?;
+                // An action may have changed a row again since it was noted.
+                self.check_still_standing(&referring, keys).await?;
             }
         }
         Ok(())
@@ -269,7 +314,12 @@ impl Session {
             "RESTRICT" => return self.check_not_referred(from, shown).await,
             _ if self.is_deferred(&from.constraint) => {
                 let (child, constraint) = (from.child.oid, from.constraint.oid);
-                self.deferred.push(Deferred { child, constraint, keys: shown, gone: true });
+                self.shared.deferred.lock().push(Deferred {
+                    child,
+                    constraint,
+                    keys: shown,
+                    gone: true,
+                });
                 return Ok(());
             }
             _ => return self.check_not_referred(from, shown).await,

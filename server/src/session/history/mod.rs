@@ -40,8 +40,8 @@ impl Session {
         loop {
             self.open_transaction().await?;
             self.touched.clear();
-            let result = match self.run_history_once(extension).await {
-                Ok(response) => self.finish_foreign_keys().await.map(|()| response),
+            let result = match Box::pin(self.run_history_once(extension)).await {
+                Ok(response) => Box::pin(self.finish_foreign_keys()).await.map(|()| response),
                 Err(error) => Err(error),
             };
             if self.block != Block::None {
@@ -95,7 +95,7 @@ impl Session {
                 Ok(Response::Complete(tag))
             }
             Extension::Access(access) => Ok(Response::Complete(self.run_access(access).await?)),
-            other => self.define_extension(other).await.map(Response::Complete),
+            other => Box::pin(self.define_extension(other)).await.map(Response::Complete),
         }
     }
 }

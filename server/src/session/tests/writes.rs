@@ -456,3 +456,71 @@ async fn merge_deletes_what_the_source_lacks() {
     let rows = run(&mut s, "SELECT * FROM t ORDER BY id").await.unwrap();
     assert_eq!(rows, ["2|B", "3|C?", "4|D"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn periods_of_concurrent_transactions_do_not_overlap() {
+    let world = World::new().await;
+    let (mut a, mut b) = (world.session(), world.session());
+    run(
+        &mut a,
+        "CREATE TABLE r (k int, s date, e date, PERIOD FOR p (s, e),
+                         PRIMARY KEY (k, p WITHOUT OVERLAPS))",
+    )
+    .await
+    .unwrap();
+    let insert = |from: &str, to: &str| format!("INSERT INTO r VALUES (1, '{from}', '{to}')");
+    run(&mut a, &format!("BEGIN; {}", insert("2026-01-01", "2026-03-01"))).await.unwrap();
+    run(&mut b, &format!("BEGIN; {}", insert("2026-02-01", "2026-04-01"))).await.unwrap();
+    run(&mut a, "COMMIT").await.unwrap();
+    let error = run(&mut b, "COMMIT").await.unwrap_err();
+    assert_eq!(error.code, "23P01");
+    assert_eq!(error.message, "conflicting key value violates exclusion constraint \"r_pkey\"");
+    assert_eq!(
+        error.detail.unwrap(),
+        "Key (k, s, e)=(1, 2026-02-01, 2026-04-01) conflicts with existing key \
+         (k, s, e)=(1, 2026-01-01, 2026-03-01)."
+    );
+    // Beside each other they may stand.
+    run(&mut a, &format!("BEGIN; {}", insert("2026-03-01", "2026-04-01"))).await.unwrap();
+    run(&mut b, &insert("2026-04-01", "2026-05-01")).await.unwrap();
+    run(&mut a, "COMMIT").await.unwrap();
+    let rows = run(&mut a, "SELECT count(*) FROM r").await.unwrap();
+    assert_eq!(rows, ["3"]);
+    let rows = run_with(
+        &mut a,
+        "UPDATE r FOR PORTION OF p FROM $1 TO $2 SET k = 2 WHERE k = 1 RETURNING s",
+        vec![
+            ScalarValue::Utf8(Some("2026-02-01".to_owned())),
+            ScalarValue::Utf8(Some("2026-03-15".to_owned())),
+        ],
+    )
+    .await
+    .unwrap();
+    assert_eq!(rows, ["2026-02-01", "2026-03-01"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursors_present_row_can_be_changed() {
+    let world = World::new().await;
+    let mut s = world.session();
+    run(&mut s, "CREATE TABLE t (id int PRIMARY KEY, v int)").await.unwrap();
+    run(&mut s, "INSERT INTO t VALUES (1, 0), (2, 0), (3, 0)").await.unwrap();
+    run(&mut s, "BEGIN; DECLARE c CURSOR FOR SELECT id FROM t ORDER BY id").await.unwrap();
+    assert_eq!(code(&mut s, "UPDATE t SET v = 1 WHERE CURRENT OF c").await, "24000");
+    run(&mut s, "ROLLBACK; BEGIN; DECLARE c CURSOR FOR SELECT id FROM t ORDER BY id")
+        .await
+        .unwrap();
+    assert_eq!(run(&mut s, "FETCH 2 FROM c").await.unwrap(), ["1", "2"]);
+    run(&mut s, "UPDATE t SET v = 7 WHERE CURRENT OF c").await.unwrap();
+    assert_eq!(run(&mut s, "FETCH c").await.unwrap(), ["3"]);
+    run(&mut s, "DELETE FROM t WHERE CURRENT OF c; COMMIT").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT * FROM t ORDER BY id").await.unwrap(), ["1|0", "2|7"]);
+    run(&mut s, "BEGIN; DECLARE n CURSOR FOR SELECT count(*) FROM t FOR UPDATE").await.err();
+    run(&mut s, "ROLLBACK; BEGIN; DECLARE u CURSOR FOR SELECT v FROM t WHERE id = 2 FOR UPDATE")
+        .await
+        .unwrap();
+    assert_eq!(run(&mut s, "FETCH u").await.unwrap(), ["7"]);
+    run(&mut s, "UPDATE t SET v = 8 WHERE CURRENT OF u; COMMIT").await.unwrap();
+    assert_eq!(run(&mut s, "SELECT v FROM t WHERE id = 2").await.unwrap(), ["8"]);
+    assert_eq!(code(&mut s, "DELETE FROM t WHERE CURRENT OF nowhere").await, "34000");
+}
