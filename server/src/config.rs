@@ -142,6 +142,8 @@ pub struct Config {
     pub clock_skew_max: Duration,
     /// Bytes of memory for decoded metadata, key files and row ends of cold segments.
     pub cache_bytes: usize,
+    /// Bytes of local disk for copies of objects, where the store is no directory.
+    pub disk_cache_bytes: u64,
     /// How long a stop waits for running statements.
     pub shutdown_timeout: Duration,
 }
@@ -174,6 +176,7 @@ impl Default for Config {
             ttl_interval: Duration::from_secs(60),
             clock_skew_max: Duration::from_millis(500),
             cache_bytes: 256 << 20,
+            disk_cache_bytes: 1 << 30,
             shutdown_timeout: Duration::from_secs(10),
         }
     }
@@ -226,6 +229,7 @@ static SETTINGS: &[Setting] = settings![
     ttl_interval: parse_duration / show_duration, "How often expired rows are ended; 0ms for never";
     clock_skew_max: parse_duration / show_duration, "How far commit times may be ahead of the clock";
     cache_bytes: parse_number / show, "Bytes of memory for what is known of segments";
+    disk_cache_bytes: parse_number / show, "Bytes of disk for copies of objects of a store that is no directory";
     shutdown_timeout: parse_duration / show_duration, "How long a stop waits for statements";
 ];
 

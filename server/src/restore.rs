@@ -24,7 +24,12 @@ pub(crate) fn backup(config: &Config, url: &str) -> EngineResult<String> {
         Error::from(chronos_catalog::Error::Io { action: "start".to_owned(), source })
     })?;
     runtime.block_on(async {
-        let engine = Engine::open(config).await?;
+        let engine = Engine::open(config).await.map_err(|error| match error {
+            Error::Catalog(chronos_catalog::Error::InUse { path }) => Error::Refused(format!(
+                "a server runs on \"{path}\": send it BACKUP DATABASE TO '{url}'"
+            )),
+            other => other,
+        })?;
         let written = engine.backup(url).await;
         engine.shutdown().await?;
         let (commit, size) = written?;

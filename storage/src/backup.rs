@@ -270,3 +270,41 @@ fn copy_name(meta: &ObjectMeta) -> String {
     let checksums: Vec<u8> = meta.checksums.iter().flat_map(|c| c.to_le_bytes()).collect();
     format!("objects/{}.{}-{:08x}", meta.path, meta.size, crc32c::crc32c(&checksums))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_of_a_backup_stay() {
+        let meta = |path: &str| ObjectMeta {
+            path: path.to_owned(),
+            size: 3,
+            block_bytes: 4,
+            checksums: vec![5],
+        };
+        let backup = Backup {
+            commit: CommitTs(1),
+            written_at: 2,
+            image: meta("i"),
+            objects: vec![("c".to_owned(), meta("o"))],
+            name: "not written".to_owned(),
+        };
+        let object = |path: &str| {
+            let fields = [
+                &b"\x84\xa4path\xa1"[..],
+                path.as_bytes(),
+                b"\xa4size\x03\xabblock_bytes\x04\xa9checksums\x91\x05",
+            ];
+            fields.concat()
+        };
+        let expected = [
+            &b"\x84\xa6commit\x01\xaawritten_at\x02\xa5image"[..],
+            &object("i"),
+            b"\xa7objects\x91\x92\xa1c",
+            &object("o"),
+        ];
+        assert_eq!(rmp_serde::to_vec_named(&backup).unwrap(), expected.concat());
+        assert_eq!(copy_name(&meta("a/b")), "objects/a/b.3-ee00d08c");
+    }
+}

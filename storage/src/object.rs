@@ -1,5 +1,6 @@
 //! The object store: durable writes of new objects, verified reads.
 
+mod disk_cache;
 mod location;
 mod retry;
 mod write;
@@ -29,6 +30,7 @@ use crate::options::StoreOptions;
 
 pub use retry::Retry;
 
+use disk_cache::DiskCache;
 use location::Location;
 
 /// Reads of at most this many blocks go through the cache; longer ones are scans, which would
@@ -49,6 +51,8 @@ pub(crate) struct Objects {
     /// The directory, where the store is one: object_store does not fsync what it writes.
     local: Option<PathBuf>,
     pub(crate) cache: Cache,
+    /// Copies of objects, where the store is far away.
+    disk: Option<DiskCache>,
     block_bytes: u32,
     retry: Retry,
     /// Set when the store was seen to refuse what it must.
@@ -70,7 +74,13 @@ impl Objects {
             None => location::open(&options.url)?,
         };
         let objects = Self::of(location, &options.url, options.cache_bytes, options.block_bytes);
-        Ok(Objects { retry: options.retry, ..objects })
+        let disk = match &options.disk_cache_dir {
+            Some(dir) if objects.local.is_none() && options.disk_cache_bytes > 0 => {
+                Some(DiskCache::open(dir, options.disk_cache_bytes)?)
+            }
+            _ => None,
+        };
+        Ok(Objects { retry: options.retry, disk, ..objects })
     }
 
     fn of(location: Location, url: &str, cache_bytes: usize, block_bytes: u32) -> Objects {
@@ -81,6 +91,7 @@ impl Objects {
             prefix,
             local,
             cache: Cache::new(cache_bytes),
+            disk: None,
             block_bytes,
             retry: Retry::default(),
             probed: OnceCell::new(),
@@ -134,7 +145,11 @@ impl Objects {
 
     /// Reads all of an object, verified and not cached.
     pub(crate) async fn read_whole(&self, meta: &ObjectMeta) -> Result<Bytes> {
-        self.fetch_range(meta, 0, 0..meta.size).await
+        let bytes = self.fetch_range(meta, 0, 0..meta.size).await?;
+        if let Some(disk) = self.disk.as_ref().filter(|disk| !disk.holds(&meta.path)) {
+            disk.put(&meta.path, &bytes).await;
+        }
+        Ok(bytes)
     }
 
     /// Reads whole blocks and verifies them. What a store gives short or wrong it is asked for
@@ -146,6 +161,14 @@ impl Objects {
         range: Range<u64>,
     ) -> Result<Bytes> {
         let length = (range.end - range.start) as usize;
+        if let Some(disk) = &self.disk
+            && let Some(bytes) = disk.read(&meta.path, range.clone()).await
+        {
+            if checksum::verify(meta, first_block, &bytes).is_ok() {
+                return Ok(bytes);
+            }
+            disk.remove(&meta.path);
+        }
         let path = self.path(&meta.path);
         let mut last = false;
         loop {

@@ -1,5 +1,6 @@
 //! What a store is opened with.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
@@ -17,6 +18,10 @@ pub struct StoreOptions {
     pub retry: Retry,
     /// The most bytes of verified object blocks, key files and row-end sidecars kept in memory.
     pub cache_bytes: usize,
+    /// Where copies of objects are kept whose store is no directory; `None` for nowhere.
+    pub disk_cache_dir: Option<PathBuf>,
+    /// The most bytes of them.
+    pub disk_cache_bytes: u64,
     /// A bulk segment is closed when it holds this many rows.
     pub segment_rows: usize,
     /// A bulk segment is closed when its Parquet file has about this many bytes.
@@ -38,6 +43,8 @@ impl StoreOptions {
             store: None,
             retry: Retry::default(),
             cache_bytes: 256 << 20,
+            disk_cache_dir: None,
+            disk_cache_bytes: 1 << 30,
             segment_rows: 1 << 20,
             segment_bytes: 64 << 20,
             row_group_rows: 128 << 10,

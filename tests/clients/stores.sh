@@ -10,7 +10,8 @@ if [ ! -x "$tools/moto/bin/moto_server" ]; then
     "$tools/moto/bin/pip" install --quiet 'moto[server]'
 fi
 if command -v npm >/dev/null && [ ! -x "$tools/azurite/node_modules/.bin/azurite-blob" ]; then
-    npm install --silent --prefix "$tools/azurite" azurite
+    mkdir -p "$tools/azurite"
+    (cd "$tools/azurite" && echo '{"private": true}' >package.json && npm install --silent azurite)
 fi
 export PATH="$tools/moto/bin:$tools/azurite/node_modules/.bin:$PATH"
 cargo build --manifest-path "$root/Cargo.toml" -p chronos-server

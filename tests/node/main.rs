@@ -8,6 +8,7 @@ mod flights;
 mod isolation;
 mod lifecycle;
 mod never_ignored;
+mod offline;
 mod psql;
 mod scripts;
 mod stores;

@@ -79,7 +79,12 @@ impl Engine {
         clock: Arc<dyn Clock>,
     ) -> EngineResult<Arc<Engine>> {
         let cache_bytes = config.cache_bytes;
-        let options = StoreOptions { cache_bytes, ..StoreOptions::new(config.store_url()) };
+        let options = StoreOptions {
+            cache_bytes,
+            disk_cache_dir: Some(config.data_dir.join("cache")),
+            disk_cache_bytes: config.disk_cache_bytes,
+            ..StoreOptions::new(config.store_url())
+        };
         Self::open_on(config, clock, options).await
     }
 

@@ -29,6 +29,9 @@ impl Objects {
             // Else it was left by a crash, and nobody names it.
             if self.put(&key, &bytes).await? {
                 self.sync(&key).await?;
+                if let Some(disk) = &self.disk {
+                    disk.put(&key, &bytes).await;
+                }
                 return Ok(checksum::describe(key, &bytes, self.block_bytes));
             }
         }
@@ -110,6 +113,9 @@ impl Objects {
 
     /// Removes an object that no manifest names.
     pub(crate) async fn delete(&self, key: &str) -> Result<()> {
+        if let Some(disk) = &self.disk {
+            disk.remove(key);
+        }
         let path = self.path(key);
         let deleted = self.retry.call("delete", key, || async {
             match self.store.delete(&path).await {
