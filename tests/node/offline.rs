@@ -8,7 +8,14 @@ use chronos_tests::binary::chronos;
 use chronos_tests::{Answer, TestNode};
 
 fn run(args: &[&dyn AsRef<OsStr>]) -> (bool, String) {
-    let Output { status, stdout, stderr } = Command::new(chronos())
+    let mut command = Command::new(chronos());
+    // The tests' own variables are no settings.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CHRONOS_") {
+            command.env_remove(name);
+        }
+    }
+    let Output { status, stdout, stderr } = command
         .args(args.iter().map(AsRef::as_ref))
         .output()
         .expect("the chronos binary can be started");
