@@ -35,7 +35,7 @@ pub use functions::cast;
 pub use names::{output_name, output_names};
 pub use parser::{
     CURRENT_OF, MERGE_NOTHING, NO_DATA, OVERRIDING_SYSTEM, OVERRIDING_USER, PERIOD, Portion,
-    SEQUENCE_NAME, TABLE_LIKE, WITHOUT_OVERLAPS, query_text, take_portion,
+    SEQUENCE_NAME, TABLE_LIKE, WITHOUT_OVERLAPS, query_text, take_as_of, take_portion,
 };
 pub use session::configure;
 pub use statement::{

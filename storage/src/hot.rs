@@ -11,6 +11,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::compute::{concat, concat_batches};
 use datafusion::arrow::datatypes::DataType;
 use parking_lot::Mutex;
+use roaring::RoaringBitmap;
 
 use crate::error::Result;
 use crate::keys::{self, KeySpec};
@@ -52,12 +53,25 @@ impl Chunk {
 struct KeyIndex {
     rows: u32,
     layers: Vec<Arc<Layer>>,
+    /// What stands apart as ended had ended by then.
+    ended_at: CommitTs,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Layer {
     rows: u32,
     positions: HashMap<u64, Positions, keys::HashIsHash>,
+    /// Positions of versions that have ended, which reads of the present need not meet: a row
+    /// that is updated often has many.
+    ended: HashMap<u64, Vec<u32>, keys::HashIsHash>,
+}
+
+/// Positions that a look-up leaves out.
+#[derive(Clone, Debug)]
+pub(crate) struct Hidden {
+    pub(crate) positions: Arc<RoaringBitmap>,
+    /// All of them had ended by then; `None` where another reader may still see them.
+    pub(crate) ended_by: Option<CommitTs>,
 }
 
 #[derive(Clone, Debug)]
@@ -147,12 +161,13 @@ impl HotSegment {
     }
 
     /// Calls back with the index into `hashes` and the position of each row whose key has that
-    /// hash, the newest row first.
+    /// hash and that is not hidden, the newest row first.
     pub(crate) fn find(
         &self,
         key: &KeySpec,
         columns: &[usize],
         hashes: &[Option<u64>],
+        hidden: Option<&Hidden>,
         mut found: impl FnMut(usize, u32),
     ) -> Result<()> {
         let ids: Vec<u32> = key.columns.iter().map(|c| c.0).collect();
@@ -178,13 +193,8 @@ impl HotSegment {
             index.add(&hashed, self.rows);
         }
         for (i, hash) in hashes.iter().enumerate() {
-            let Some(hash) = hash else { continue };
-            for layer in index.layers.iter().rev() {
-                match layer.positions.get(hash) {
-                    None => {}
-                    Some(Positions::One(p)) => found(i, *p),
-                    Some(Positions::Many(all)) => all.iter().rev().for_each(|&p| found(i, p)),
-                }
+            if let Some(hash) = hash {
+                index.find(*hash, hidden, |p| found(i, p));
             }
         }
         Ok(())
@@ -192,6 +202,34 @@ impl HotSegment {
 }
 
 impl KeyIndex {
+    fn find(&mut self, hash: u64, hidden: Option<&Hidden>, mut found: impl FnMut(u32)) {
+        let ended_by = hidden.and_then(|h| h.ended_by);
+        let sees = |p: u32| hidden.is_none_or(|h| !h.positions.contains(p));
+        // A read of before may see what has ended since.
+        let of_before = ended_by.is_none_or(|t| t < self.ended_at);
+        for layer in self.layers.iter_mut().rev() {
+            let current: &[u32] = match layer.positions.get(&hash) {
+                None => &[],
+                Some(Positions::One(p)) => std::slice::from_ref(p),
+                Some(Positions::Many(all)) => all,
+            };
+            let mut ended = 0;
+            for &p in current.iter().rev() {
+                if sees(p) { found(p) } else { ended += 1 }
+            }
+            if of_before && let Some(all) = layer.ended.get(&hash) {
+                all.iter().rev().copied().filter(|&p| sees(p)).for_each(&mut found);
+            }
+            if ended > 1
+                && let Some(t) = ended_by
+                && let Some(layer) = Arc::get_mut(layer)
+            {
+                layer.set_apart(hash, |p| !sees(p));
+                self.ended_at = self.ended_at.max(t);
+            }
+        }
+    }
+
     /// Adds the rows from `self.rows` to `rows`.
     fn add(&mut self, hashed: &[(u64, u32)], rows: u32) {
         let added = rows - self.rows;
@@ -214,6 +252,9 @@ impl KeyIndex {
                     Positions::Many(all) => all.iter().for_each(|&p| merged.add(hash, p)),
                 }
             }
+            for (&hash, positions) in &newer.ended {
+                merged.ended.entry(hash).or_default().extend(positions);
+            }
             self.layers.truncate(self.layers.len() - 2);
             self.layers.push(Arc::new(merged));
         }
@@ -221,6 +262,15 @@ impl KeyIndex {
 }
 
 impl Layer {
+    fn set_apart(&mut self, hash: u64, has_ended: impl Fn(u32) -> bool) {
+        if let Some(Positions::Many(all)) = self.positions.get_mut(&hash) {
+            let (ended, current) = all.iter().partition(|&&p| has_ended(p));
+            *all = current;
+            let apart: &mut Vec<u32> = self.ended.entry(hash).or_default();
+            apart.extend::<Vec<u32>>(ended);
+        }
+    }
+
     fn add(&mut self, hash: u64, position: u32) {
         match self.positions.entry(hash) {
             Entry::Vacant(e) => {

@@ -32,6 +32,7 @@ mod orphans;
 mod overlay;
 mod parts;
 mod paths;
+mod point;
 mod provider;
 mod pushdown;
 mod row_ends;
@@ -52,6 +53,7 @@ pub use lookup::{fetch_rows, find_all_committed_after, find_keys_committed_after
 pub use object::Retry;
 pub use options::StoreOptions;
 pub use overlay::{Overlay, TableOverlay};
+pub use point::PointRead;
 pub use provider::{
     CV, HIDDEN_COLUMNS, OV, POSITION, SEGMENT, SYSTEM_FROM, SYSTEM_TO, VersionedTable,
 };

@@ -16,6 +16,7 @@ use datafusion::arrow::row::{RowConverter, SortField};
 use futures::TryStreamExt;
 
 use crate::error::{Error, Result};
+use crate::hot::Hidden;
 use crate::keys::{KeyHashes, KeySpec, hash_class, hash_key, is_hashable};
 use crate::overlay::Overlay;
 use crate::parts::{Planner, Positions};
@@ -289,7 +290,8 @@ fn equal_floats(array: &ArrayRef) -> ArrayRef {
 /// Which keys (by index) may stand at a place.
 type Candidates = HashMap<RowRef, Vec<u32>>;
 
-/// The rows whose key has one of the hashes, in all segments that the window reaches.
+/// The rows whose key has one of the hashes, in all segments that the window reaches, without
+/// those that have ended for a read of one instant.
 pub(crate) async fn probe(
     planner: &Planner<'_>,
     window: &Window,
@@ -302,20 +304,33 @@ pub(crate) async fn probe(
         positions.entry(segment).or_default().insert(position);
         candidates.entry(RowRef { segment, position }).or_default().push(i as u32);
     };
-    for segment in planner.committed(window) {
-        probe_segment(planner, &segment, key, hashes, |i, p| note(segment.id, i, p)).await?;
-    }
     let own = planner.overlay.table(planner.table.oid());
-    if let Some(own) = own.filter(|_| matches!(planner.time, SystemTime::AsOf(_))) {
+    let own = own.filter(|_| matches!(planner.time, SystemTime::AsOf(_)));
+    for segment in planner.committed(window) {
+        let hidden = planner.hidden(&segment).await?;
+        let own_ends = own.and_then(|own| own.ends_of(segment.id));
+        let found = |i, p| {
+            if own_ends.is_none_or(|ends| !ends.contains(p)) {
+                note(segment.id, i, p);
+            }
+        };
+        probe_segment(planner, &segment, key, hashes, hidden.as_ref(), found).await?;
+    }
+    if let Some(own) = own {
         for segment in own.bulk() {
-            probe_segment(planner, segment, key, hashes, |i, p| note(segment.id, i, p)).await?;
+            probe_segment(planner, segment, key, hashes, None, |i, p| note(segment.id, i, p))
+                .await?;
         }
         if own.rows() > 0 {
             let shape = planner.shape(own.local().schema_version())?;
             match indexed_columns(&shape, planner.def, key) {
                 Some(columns) => {
                     let local = SegmentId::LOCAL;
-                    own.local().find(key, &columns, hashes, |i, p| note(local, i, p))?;
+                    let hidden = own
+                        .ends_of(local)
+                        .map(|ended| Hidden { positions: Arc::new(ended.clone()), ended_by: None });
+                    let note = |i, p| note(local, i, p);
+                    own.local().find(key, &columns, hashes, hidden.as_ref(), note)?;
                 }
                 None => {
                     let version = own.local().schema_version();
@@ -352,18 +367,24 @@ async fn probe_segment(
     segment: &Segment,
     key: &KeySpec,
     hashes: &[Option<u64>],
+    hidden: Option<&Hidden>,
     mut found: impl FnMut(usize, u32),
 ) -> Result<()> {
     let hot = segment.with_hot(|hot| -> Result<bool> {
         let shape = planner.shape(hot.schema_version())?;
         match indexed_columns(&shape, planner.def, key) {
-            Some(columns) => hot.find(key, &columns, hashes, &mut found).map(|()| true),
+            Some(columns) => hot.find(key, &columns, hashes, hidden, &mut found).map(|()| true),
             None => Ok(false),
         }
     });
     if let Some(true) = hot.transpose()? {
         return Ok(());
     }
+    let found = move |i, p| {
+        if hidden.is_none_or(|h| !h.positions.contains(p)) {
+            found(i, p);
+        }
+    };
     let objects = &planner.table.objects;
     let source = segment.source();
     if let Source::Cold(meta) = &source {

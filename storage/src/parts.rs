@@ -9,6 +9,7 @@ use futures::{StreamExt, TryStreamExt};
 use roaring::RoaringBitmap;
 
 use crate::error::{Error, Result};
+use crate::hot::Hidden;
 use crate::object::Objects;
 use crate::overlay::{Overlay, TableOverlay};
 use crate::row_ends::SegmentEnds;
@@ -93,6 +94,14 @@ impl<'a> Planner<'a> {
             (SystemTime::All, Some(h)) => Window { to: ToRule::After(h.micros()), ..window },
             _ => window,
         })
+    }
+
+    /// What a look-up in a committed segment leaves out; nothing for a read of history.
+    pub(crate) async fn hidden(&self, segment: &Segment) -> Result<Option<Hidden>> {
+        match self.instant() {
+            Some(at) => segment.ends.hidden_at(self.objects(), segment.id, at).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The instant that versions must not have ended at or before; `None` for a read of history.

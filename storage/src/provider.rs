@@ -125,16 +125,6 @@ impl VersionedTable {
         self
     }
 
-    /// What the column of that index in the schema is.
-    fn output(&self, index: usize) -> Output {
-        let hidden =
-            [Output::From, Output::To, Output::Ov, Output::Cv, Output::Segment, Output::Position];
-        match index.checked_sub(self.def.columns.len()) {
-            None => Output::Column(index),
-            Some(i) => hidden[i],
-        }
-    }
-
     /// The span of system time.
     pub fn system_time(&self) -> SystemTime {
         self.time
@@ -150,13 +140,28 @@ impl VersionedTable {
         self.oid
     }
 
+    /// The columns.
+    pub fn schema_fields(&self) -> &datafusion::arrow::datatypes::Fields {
+        self.schema.fields()
+    }
+
     /// The shape.
     pub fn def(&self) -> &Arc<TableDef> {
         &self.def
     }
 }
 
-fn schema_of(def: &TableDef, internal: bool) -> SchemaRef {
+/// What the column of that index in the schema is.
+pub(crate) fn output_of(def: &TableDef, index: usize) -> Output {
+    let hidden =
+        [Output::From, Output::To, Output::Ov, Output::Cv, Output::Segment, Output::Position];
+    match index.checked_sub(def.columns.len()) {
+        None => Output::Column(index),
+        Some(i) => hidden[i],
+    }
+}
+
+pub(crate) fn schema_of(def: &TableDef, internal: bool) -> SchemaRef {
     let mut fields = def.arrow_fields();
     let instant = SqlType::Timestamptz.arrow();
     fields.push(Field::new(SYSTEM_FROM, instant.clone(), true));
@@ -242,7 +247,8 @@ impl VersionedTable {
             return Ok(Arc::new(EmptyExec::new(schema)));
         };
         let every: Vec<usize> = (0..self.schema.fields().len()).collect();
-        let outputs = projection.unwrap_or(&every).iter().map(|&i| self.output(i)).collect();
+        let outputs =
+            projection.unwrap_or(&every).iter().map(|&i| output_of(&self.def, i)).collect();
         let def = Arc::clone(&self.def);
         let spec = ReadSpec { table: self.oid, def, outputs, schema, window };
         let key = pushdown::find_key(&self.def, &self.indexes, filters);

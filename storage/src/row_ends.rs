@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use roaring::RoaringBitmap;
 
 use crate::error::Result;
+use crate::hot::Hidden;
 use crate::object::Objects;
 
 /// The row ends of one segment: in memory in commit order, and in sidecar objects before that.
@@ -49,6 +50,20 @@ impl EndTimes {
     }
 }
 
+/// So many commits since an instant are undone without counting those before it.
+const SINCE_MAX: usize = 64;
+
+/// Adds positions one by one where they are few: joining two bitmaps copies the larger one.
+fn insert_all(to: &mut RoaringBitmap, positions: &RoaringBitmap) {
+    if positions.len() > 256 {
+        *to |= positions;
+    } else {
+        for position in positions {
+            to.insert(position);
+        }
+    }
+}
+
 impl SegmentEnds {
     /// Of a segment none of whose rows has ended.
     pub(crate) fn none() -> Self {
@@ -73,7 +88,7 @@ impl SegmentEnds {
         let mut inner = self.inner.lock();
         inner.last = ts;
         if let Some(latest) = &mut inner.latest {
-            *Arc::make_mut(latest) |= positions;
+            insert_all(Arc::make_mut(latest), positions);
         }
         inner.memory.push((ts, positions.clone()));
     }
@@ -136,8 +151,8 @@ impl SegmentEnds {
         segment: SegmentId,
         at: CommitTs,
     ) -> Result<Arc<RoaringBitmap>> {
-        let (sidecars, memory, last) = {
-            let inner = self.inner.lock();
+        let (sidecars, mut ended, last) = {
+            let mut inner = self.inner.lock();
             if at >= inner.last
                 && let Some(latest) = &inner.latest
             {
@@ -148,11 +163,29 @@ impl SegmentEnds {
             {
                 return Ok(Arc::clone(ended));
             }
-            let memory: Vec<_> =
-                inner.memory.iter().take_while(|(ts, _)| *ts <= at).cloned().collect();
-            (inner.sidecars.clone(), memory, inner.last)
+            let before = inner.memory.partition_point(|(ts, _)| *ts <= at);
+            let after = inner.memory.len() - before;
+            // A little before the latest: without what has ended since. No position ends twice.
+            if let Some(latest) = &inner.latest
+                && after <= before.max(SINCE_MAX)
+                && inner.sidecars.iter().all(|s| s.to <= at)
+            {
+                let mut ended = RoaringBitmap::clone(latest);
+                for (_, positions) in &inner.memory[before..] {
+                    positions.iter().for_each(|p| {
+                        ended.remove(p);
+                    });
+                }
+                let ended = Arc::new(ended);
+                inner.historic = Some((at, Arc::clone(&ended)));
+                return Ok(ended);
+            }
+            let mut ended = RoaringBitmap::new();
+            for (_, positions) in &inner.memory[..before] {
+                insert_all(&mut ended, positions);
+            }
+            (inner.sidecars.clone(), ended, inner.last)
         };
-        let mut ended = RoaringBitmap::new();
         for meta in sidecars.iter().filter(|s| s.from <= at) {
             let sidecar = load(objects, meta).await?;
             if let Some(times) = sidecar.segments.get(&segment) {
@@ -164,7 +197,6 @@ impl SegmentEnds {
                 }
             }
         }
-        memory.iter().for_each(|(_, positions)| ended |= positions);
         let ended = Arc::new(ended);
         let mut inner = self.inner.lock();
         if at >= last {
@@ -176,6 +208,19 @@ impl SegmentEnds {
             inner.historic = Some((at, Arc::clone(&ended)));
         }
         Ok(ended)
+    }
+
+    /// Likewise, as what a look-up leaves out.
+    pub(crate) async fn hidden_at(
+        &self,
+        objects: &Arc<Objects>,
+        segment: SegmentId,
+        at: CommitTs,
+    ) -> Result<Hidden> {
+        let positions = self.ended_at(objects, segment, at).await?;
+        // Looked at afterwards: all that is in `positions` had ended by then.
+        let last = self.inner.lock().last;
+        Ok(Hidden { positions, ended_by: Some(at.min(last)) })
     }
 
     /// When versions ended, for those that ended at or before an instant.

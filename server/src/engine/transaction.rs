@@ -10,8 +10,8 @@ use chronos_catalog::{
     SegmentId, SegmentMeta, SystemTime, TableDef, TableWrite,
 };
 use chronos_storage::{
-    HIDDEN_COLUMNS, KeySpec, Overlay, TableStore, VersionedTable, expired_among, fetch_rows,
-    find_live_keys, hash_key, rows_schema,
+    HIDDEN_COLUMNS, KeySpec, Overlay, PointRead, TableStore, VersionedTable, expired_among,
+    fetch_rows, find_live_keys, hash_key, rows_schema,
 };
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, new_null_array,
@@ -284,6 +284,48 @@ impl Transaction {
         let overlay = self.pinned.as_ref().unwrap_or(&self.work.overlay).clone();
         let table = self.versioned(oid, def, time, self.read_ts, overlay);
         Ok(Arc::new(Arc::unwrap_or_clone(table).expiring_at(self.present())))
+    }
+
+    /// The rows of a table as the transaction sees them now that a key may find, own rows
+    /// included; `None` where the table has another shape than was prepared for.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub async fn read_by_key(
+        &self,
+        read: &PointRead,
+        keys: &[ArrayRef],
+    ) -> EngineResult<Option<Vec<RecordBatch>>> {
+        let oid = read.table_oid();
+        let def = self.table_def(oid)?;
+        if !Arc::ptr_eq(&def, read.def()) {
+            return Ok(None);
+        }
+        self.reads.lock().insert(oid);
+        let store = self.engine.store.table_or_empty(oid, &def);
+        let overlay = self.pinned.as_ref().unwrap_or(&self.work.overlay);
+        Ok(Some(read.read(&store, overlay, self.read_ts, self.read_ts, keys).await?))
+    }
+
+    /// Likewise AS OF an instant, committed rows only. The caller has seen to it that the instant
+    /// is closed.
+    ///
+    /// # Errors
+    /// The storage's.
+    pub async fn read_by_key_at(
+        &self,
+        read: &PointRead,
+        at: ReadTs,
+        keys: &[ArrayRef],
+    ) -> EngineResult<Option<Vec<RecordBatch>>> {
+        let oid = read.table_oid();
+        let Ok(table) = self.table(oid, SystemTime::AsOf(at)) else { return Ok(None) };
+        if !Arc::ptr_eq(table.def(), read.def()) {
+            return Ok(None);
+        }
+        let store = self.engine.store.table_or_empty(oid, table.def());
+        let overlay = Overlay::default();
+        Ok(Some(read.read(&store, &overlay, at, at.max(self.read_ts), keys).await?))
     }
 
     /// All versions of a table up to an instant or, without one, to what the transaction sees;

@@ -221,6 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, E: Executor> Connection<S, E> {
             Frontend::Execute { portal, max_rows } => self.execute(&portal, max_rows).await?,
             Frontend::CloseStatement(name) => {
                 self.statements.remove(&name);
+                self.executor.prepared(&name, None);
                 backend::bare(&mut self.io.out, b'3');
             }
             Frontend::ClosePortal(name) => {

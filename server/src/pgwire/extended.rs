@@ -88,6 +88,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, E: Executor> Connection<S, E> {
                 }
             }
         };
+        if !name.is_empty() {
+            self.executor.prepared(&name, prepared.statement.as_ref());
+        }
         self.statements.insert(name, prepared);
         backend::bare(&mut self.io.out, b'1');
         Ok(())

@@ -22,7 +22,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, E: Executor> Connection<S, E> {
     pub(super) async fn query(&mut self, sql: &str) -> Flow<()> {
         self.statements.remove("");
         self.portals.remove("");
-        let statements = self.executor.parse(sql)?;
+        let statements = self.executor.parse_simple(sql)?;
         if statements.len() > 1 && !self.implicit {
             self.executor.begin_implicit().await?;
             self.implicit = true;

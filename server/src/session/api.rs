@@ -155,6 +155,15 @@ pub trait Executor: Send {
     /// 42601 with the position, and what else parsing finds.
     fn parse(&mut self, sql: &str) -> PgResult<Vec<Self::Statement>>;
 
+    /// The same for the simple protocol, where nothing is described: literals may be taken as
+    /// parameters.
+    ///
+    /// # Errors
+    /// Likewise.
+    fn parse_simple(&mut self, sql: &str) -> PgResult<Vec<Self::Statement>> {
+        self.parse(sql)
+    }
+
     /// Plans a statement far enough to tell its parameters and columns. `types` holds what the
     /// client said of each parameter, `None` where it left the type open.
     async fn describe(
@@ -184,6 +193,10 @@ pub trait Executor: Send {
     /// protocol side watches the token itself while it sends rows; the session watches it in
     /// [`Executor::execute`], where only it knows from when on a commit can no longer be stopped.
     fn watch(&mut self, _token: CancellationToken) {}
+
+    /// The protocol keeps a described statement under a name, or no more. Not told of the
+    /// unnamed one.
+    fn prepared(&mut self, _name: &str, _statement: Option<&Self::Statement>) {}
 
     /// Prepared statements that SQL took away since the last call: a name (DEALLOCATE), or
     /// `None` for all of them (DEALLOCATE ALL, DISCARD ALL).

@@ -21,6 +21,7 @@ use datafusion::sql::sqlparser::ast::{
 use futures::StreamExt;
 
 use super::api::{FieldDescription, Response};
+use super::fast::{Kept, KeyPlan};
 use super::joined::Joined;
 use super::names::fold;
 use super::periods::Portion;
@@ -52,6 +53,8 @@ pub(super) struct Write {
     pub deletes: bool,
     /// FOR PORTION OF
     pub portion: Option<Portion>,
+    /// Finds the rows by a key instead of the query, with the columns that it gives.
+    pub by_key: Option<(KeyPlan, Arc<[FieldDescription]>)>,
 }
 
 impl Write {
@@ -70,8 +73,16 @@ fn schema_of(fields: &[FieldDescription]) -> Arc<Schema> {
 }
 
 impl Session {
-    pub(super) async fn update(&mut self, update: &Update) -> PgResult<Response> {
-        self.update_with(update, None).await
+    pub(super) async fn update(
+        &mut self,
+        sql: &Statement,
+        update: &Update,
+        kept: Option<&Kept>,
+    ) -> PgResult<Response> {
+        match self.write_by_key(kept, sql).await? {
+            Some(write) => self.run_update(&write).await,
+            None => self.update_with(update, None).await,
+        }
     }
 
     pub(super) async fn update_with(
@@ -80,10 +91,10 @@ impl Session {
         with: Option<&With>,
     ) -> PgResult<Response> {
         let write = self.take_update(update, with, &[]).await?;
-        self.run_update(write).await
+        self.run_update(&write).await
     }
 
-    pub(super) async fn run_update(&mut self, write: Write) -> PgResult<Response> {
+    pub(super) async fn run_update(&mut self, write: &Write) -> PgResult<Response> {
         // New keys must not meet old ones of rows that are still to be updated.
         let keys_change = write.target.def.constraints.iter().any(|c| match &c.kind {
             ConstraintKind::PrimaryKey(ids) | ConstraintKind::Unique(ids) => write
@@ -95,21 +106,21 @@ impl Session {
                 .any(|(column, assigned)| *assigned && ids.contains(&column.id)),
             _ => false,
         });
-        let (fields, mut stream) = self.start_write(&write).await?;
+        let (fields, mut stream) = self.start_write(write).await?;
         let mut seen = HashSet::new();
         let mut kept = Vec::new();
         let mut waiting = Vec::new();
         let mut left_over = Vec::new();
         let mut count = 0;
         while let Some(batch) = stream.next().await {
-            let Some(mut rows) = self.matched(&write, &fields, &batch?, &mut seen)? else {
+            let Some(mut rows) = self.matched(write, &fields, &batch?, &mut seen)? else {
                 continue;
             };
             count += rows.rows.num_rows() as u64;
             rows.rows = self.generate(&write.target, rows.rows).await?;
             self.check(&write.target, &rows.rows).await?;
             if write.returning.is_some() {
-                kept.push(rows.joined(&write)?);
+                kept.push(rows.joined(write)?);
             }
             if let Some(portion) = &write.portion {
                 left_over.extend(self.left_over(&write.target, portion, &rows.places).await?);
@@ -134,11 +145,19 @@ impl Session {
         self.insert_left_over(&write.target, left_over).await?;
         let empty = write.empty();
         let Write { target, returning, .. } = write;
-        self.written(&target, returning.as_deref(), empty, kept, count, "UPDATE").await
+        self.written(target, returning.as_deref(), empty, kept, count, "UPDATE").await
     }
 
-    pub(super) async fn delete(&mut self, delete: &Delete) -> PgResult<Response> {
-        self.delete_with(delete, None).await
+    pub(super) async fn delete(
+        &mut self,
+        sql: &Statement,
+        delete: &Delete,
+        kept: Option<&Kept>,
+    ) -> PgResult<Response> {
+        match self.write_by_key(kept, sql).await? {
+            Some(write) => self.run_delete(&write).await,
+            None => self.delete_with(delete, None).await,
+        }
     }
 
     pub(super) async fn delete_with(
@@ -147,20 +166,20 @@ impl Session {
         with: Option<&With>,
     ) -> PgResult<Response> {
         let write = self.take_delete(delete, with, &[]).await?;
-        self.run_delete(write).await
+        self.run_delete(&write).await
     }
 
-    pub(super) async fn run_delete(&mut self, write: Write) -> PgResult<Response> {
-        let (fields, mut stream) = self.start_write(&write).await?;
+    pub(super) async fn run_delete(&mut self, write: &Write) -> PgResult<Response> {
+        let (fields, mut stream) = self.start_write(write).await?;
         let mut seen = HashSet::new();
         let mut kept = Vec::new();
         let mut left_over = Vec::new();
         let mut count = 0;
         while let Some(batch) = stream.next().await {
-            let Some(rows) = self.matched(&write, &fields, &batch?, &mut seen)? else { continue };
+            let Some(rows) = self.matched(write, &fields, &batch?, &mut seen)? else { continue };
             count += rows.places.len() as u64;
             if write.returning.is_some() {
-                kept.push(rows.joined(&write)?);
+                kept.push(rows.joined(write)?);
             }
             if let Some(portion) = &write.portion {
                 left_over.extend(self.left_over(&write.target, portion, &rows.places).await?);
@@ -170,7 +189,7 @@ impl Session {
         self.insert_left_over(&write.target, left_over).await?;
         let empty = write.empty();
         let Write { target, returning, .. } = write;
-        self.written(&target, returning.as_deref(), empty, kept, count, "DELETE").await
+        self.written(target, returning.as_deref(), empty, kept, count, "DELETE").await
     }
 
     /// Ends every row of a table.
@@ -189,8 +208,9 @@ impl Session {
             others,
             deletes,
             portion: None,
+            by_key: None,
         };
-        self.run_delete(write).await.map(|_| ())
+        self.run_delete(&write).await.map(|_| ())
     }
 
     /// Every row of a table with one column's value converted, for [`Session::insert_rewritten`].
@@ -225,6 +245,7 @@ impl Session {
             others: Vec::new(),
             deletes: false,
             portion: None,
+            by_key: None,
         };
         let (fields, mut stream) = self.start_write(&write).await?;
         let mut result = Rewritten::default();
@@ -341,7 +362,8 @@ impl Session {
         items.extend(other_items(&others));
         let query = target_query(&target, &alias, &items, from, selection, with);
         let (returning, deletes) = (update.returning.clone(), false);
-        Ok(Write { target, alias, query, assigned, returning, others, deletes, portion })
+        let by_key = None;
+        Ok(Write { target, alias, query, assigned, returning, others, deletes, portion, by_key })
     }
 
     /// Takes a DELETE apart.
@@ -403,7 +425,8 @@ impl Session {
         let query = target_query(&target, &alias, &items, using, selection, with);
         let assigned = vec![false; target.def.columns.len()];
         let (returning, deletes) = (delete.returning.clone(), true);
-        Ok(Write { target, alias, query, assigned, returning, others, deletes, portion })
+        let by_key = None;
+        Ok(Write { target, alias, query, assigned, returning, others, deletes, portion, by_key })
     }
 
     /// Lets the target be planned under its internal name, with the places of its rows.
@@ -419,6 +442,13 @@ impl Session {
         &mut self,
         write: &Write,
     ) -> PgResult<(Arc<[FieldDescription]>, super::api::RowStream)> {
+        if let Some((plan, fields)) = &write.by_key {
+            if let Some(rows) = self.rows_by_key(plan, None).await? {
+                let rows = futures::stream::iter(rows.into_iter().map(Ok)).boxed();
+                return Ok((Arc::clone(fields), rows));
+            }
+            self.install_target(&write.target)?;
+        }
         let planned = self.plan_write(write).await?;
         let fields = Arc::clone(&planned.fields);
         Ok((fields, self.stream(planned).await?))

@@ -9,8 +9,8 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::concat;
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Insert, ObjectName, OnInsert, Query, SelectItem, SetExpr, Statement, TableObject,
-    UnaryOperator, Value, ValueWithSpan,
+    Expr, FunctionArguments, Insert, ObjectName, OnInsert, Query, SelectItem, SetExpr, Statement,
+    TableObject, UnaryOperator, Value, ValueWithSpan,
 };
 use futures::StreamExt;
 
@@ -42,6 +42,11 @@ impl Cell {
     /// The value, and whether it is a literal without a type.
     pub fn into_value(self) -> PgResult<(ScalarValue, bool)> {
         Ok((self.value, self.unknown))
+    }
+
+    /// Its type, where it has one that the value does not tell.
+    pub fn sql_type(&self) -> Option<&SqlType> {
+        self.ty.as_ref()
     }
 }
 
@@ -205,7 +210,10 @@ impl Session {
                     Some(Cell { value, ty: Some(column.ty.clone()), unknown: false })
                 } else {
                     overriding.check(target, places[c])?;
-                    literal(expr, parameters.as_deref())?
+                    match literal(expr, parameters.as_deref())? {
+                        None => self.transaction_start(expr),
+                        cell => cell,
+                    }
                 };
                 if cell.is_none() {
                     others.push((r, c, expr.clone()));
@@ -226,6 +234,25 @@ impl Session {
             arrays.push(self.cells_array(&target.def, *place, cells)?);
         }
         self.complete(target, places, arrays, rows.len()).await
+    }
+
+    /// The value of `now()` and CURRENT_TIMESTAMP, which need no planner.
+    pub(super) fn transaction_start(&self, expr: &Expr) -> Option<Cell> {
+        let Expr::Function(function) = expr else { return None };
+        let bare = function.over.is_none()
+            && match &function.args {
+                FunctionArguments::None => true,
+                FunctionArguments::List(list) => list.args.is_empty() && list.clauses.is_empty(),
+                FunctionArguments::Subquery(_) => false,
+            };
+        let [name] = function.name.0.as_slice() else { return None };
+        let name = fold(name.as_ident()?);
+        if !bare || !matches!(name.as_str(), "now" | "current_timestamp") {
+            return None;
+        }
+        let start = self.shared.scope.lock().transaction_start;
+        let value = ScalarValue::TimestampMicrosecond(Some(start), Some(Arc::from("UTC")));
+        Some(Cell { value, ty: Some(SqlType::Timestamptz), unknown: false })
     }
 
     /// The values of a column from cells of whatever types.

@@ -3,8 +3,9 @@
 //! - [`api`]: the seam to the protocol.
 //! - [`Session`]: one connection's; [`Sessions`] makes them.
 //! - `plan`, `query`, `insert`, `conflict`, `dml`, `merge`, `joined`, `locking`, `copy`, `ddl`, `explain`: what statements do.
+//! - `fast`: statements that a key answers, without the planner, and statements by their text.
 //! - `history`: functions and statements about the past.
-//! - `transaction`, `settings`, `show`, `prepared`, `cursor`: the session's own state.
+//! - `transaction`, `settings`, `facts`, `show`, `prepared`, `cursor`: the session's own state.
 //! - `backends`, `locks`, `coordination`: what sessions do to one another.
 //! - `infer`, `parameters`: the types of parameters.
 //! - `shared`: what planning and functions see of it.
@@ -24,6 +25,8 @@ mod dml;
 mod expand;
 mod explain;
 mod factory;
+mod facts;
+mod fast;
 mod foreign;
 mod functions;
 mod generated;

@@ -35,6 +35,8 @@ pub(super) struct Planned {
     pub types: Vec<Option<SqlType>>,
     /// The numbers of the parameters that are instants to read at.
     pub instants: BTreeSet<usize>,
+    /// Whether it holds instants, so that it is good for one execution.
+    pub holds_instants: bool,
     /// The state that it was planned in and is to be executed in.
     pub state: SessionState,
 }
@@ -143,7 +145,7 @@ impl Session {
         let plan =
             state.statement_to_plan(DfStatement::Statement(Box::new(bound.statement))).await?;
         let fields = self.fields(&plan, &names)?;
-        let instants = bound.instant_parameters;
+        let (instants, holds_instants) = (bound.instant_parameters, bound.holds_instants);
         let described = values.is_none();
         let plan = match values {
             Some(values) if !values.is_empty() => plan.with_param_values(values)?,
@@ -152,7 +154,7 @@ impl Session {
         if !described {
             self.shared.check_columns(&plan, &state)?;
         }
-        Ok(Planned { plan, fields, instants, types, state })
+        Ok(Planned { plan, fields, instants, holds_instants, types, state })
     }
 
     /// The description of a plan's columns.

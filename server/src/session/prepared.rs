@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use chronos_catalog::SqlType;
+use chronos_sql_ext::system_tables::PreparedInfo;
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
     DataType, DiscardObject, Expr, Ident, ObjectName, Statement,
 };
 
 use super::api::{FieldDescription, Response};
+use super::fast::{Kept, Slot};
 use super::names::{fold, single};
 use super::session::Session;
 use crate::error::{PgError, PgResult};
@@ -19,7 +21,8 @@ pub(super) struct SqlPrepared {
     types: Vec<DataType>,
     /// How many parameters the statement asks for.
     count: usize,
-    statement: Box<Statement>,
+    statement: Arc<Statement>,
+    slot: Arc<Slot>,
 }
 
 impl Session {
@@ -28,6 +31,7 @@ impl Session {
         name: &Ident,
         types: &[DataType],
         statement: &Statement,
+        text: &str,
     ) -> PgResult<String> {
         let name = fold(name);
         if self.prepared.contains_key(&name) {
@@ -37,10 +41,34 @@ impl Session {
         let prepared = SqlPrepared {
             types: types.to_vec(),
             count: super::parameters::count(statement),
-            statement: Box::new(statement.clone()),
+            statement: Arc::new(statement.clone()),
+            slot: Arc::default(),
         };
+        let oids = types
+            .iter()
+            .filter_map(|ty| chronos_sql_ext::sql_type(ty).ok())
+            .map(|ty| crate::pgwire::types::oid(&ty));
+        self.note_prepared(&name, text, oids.collect(), true);
         self.prepared.insert(name, prepared);
         Ok("PREPARE".to_owned())
+    }
+
+    /// Notes a statement for `pg_prepared_statements`.
+    pub(super) fn note_prepared(
+        &self,
+        name: &str,
+        statement: &str,
+        parameter_types: Vec<u32>,
+        from_sql: bool,
+    ) {
+        let info = PreparedInfo {
+            name: name.to_owned(),
+            statement: statement.to_owned(),
+            prepared_at: self.shared.engine.now_micros(),
+            parameter_types,
+            from_sql,
+        };
+        self.shared.prepared.lock().insert(name.to_owned(), info);
     }
 
     pub(super) async fn execute_prepared(&mut self, sql: &Statement) -> PgResult<Response> {
@@ -62,6 +90,7 @@ impl Session {
             });
         let values = self.constants(arguments.collect()).await?;
         self.shared.scope.lock().parameters = Some(values);
+        self.kept = Some(Kept { slot: prepared.slot, original: None });
         self.run_sql(&prepared.statement).await
     }
 
@@ -122,12 +151,14 @@ impl Session {
     pub(super) fn deallocate(&mut self, name: &Ident) -> PgResult<String> {
         if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all") {
             self.prepared.clear();
+            self.shared.prepared.lock().clear();
             self.deallocated.push(None);
             return Ok("DEALLOCATE ALL".to_owned());
         }
         let name = fold(name);
         // A statement of the extended protocol has the same name space and is kept elsewhere.
         self.prepared.remove(&name);
+        self.shared.prepared.lock().remove(&name);
         self.deallocated.push(Some(name));
         Ok("DEALLOCATE".to_owned())
     }
@@ -140,8 +171,11 @@ impl Session {
                     return Err(PgError::new("25001", message));
                 }
                 self.prepared.clear();
+                self.shared.prepared.lock().clear();
                 self.deallocated.push(None);
                 self.cursors.clear();
+                self.texts.clear();
+                self.shapes.clear();
                 {
                     let mut settings = self.shared.settings.write();
                     settings.reset_all();
@@ -154,7 +188,11 @@ impl Session {
                 self.discard_temporary().await?;
                 Ok("DISCARD ALL".to_owned())
             }
-            DiscardObject::PLANS => Ok("DISCARD PLANS".to_owned()),
+            DiscardObject::PLANS => {
+                self.texts.clear();
+                self.shapes.clear();
+                Ok("DISCARD PLANS".to_owned())
+            }
             DiscardObject::SEQUENCES => {
                 *self.shared.sequences.lock() = Default::default();
                 Ok("DISCARD SEQUENCES".to_owned())
@@ -182,7 +220,7 @@ impl Session {
         self.instant_of(&value)
     }
 
-    fn instant_of(&self, value: &ScalarValue) -> PgResult<chronos_catalog::CommitTs> {
+    pub(super) fn instant_of(&self, value: &ScalarValue) -> PgResult<chronos_catalog::CommitTs> {
         let zone = self.shared.settings.read().time_zone();
         let now = chronos_catalog::CommitTs(self.shared.scope.lock().transaction_start);
         Ok(chronos_sql_ext::instant::of_value(value, zone, now)?)

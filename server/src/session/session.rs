@@ -5,7 +5,7 @@
 //!   statement runs.
 //! - After an error in a block nothing runs until the block ends or goes back to a savepoint.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 use super::api::{Description, Executor, Response, TextSettings, TransactionStatus};
 use super::backends::{Backend, Backends};
 use super::cursor::Cursor;
+use super::facts::Facts;
+use super::fast::{Basis, Described, Kept, Shapes, Slot, Texts};
 use super::plan::StateCache;
 use super::settings::Settings;
 use super::shared::{Identity, Scope, Shared};
@@ -40,6 +42,46 @@ pub struct Prepared {
     pub(super) statement: Arc<Statement>,
     /// The types of its parameters as they were described.
     pub(super) types: Arc<std::sync::OnceLock<Vec<SqlType>>>,
+    /// What was told of it.
+    described: Arc<Described>,
+    /// What is compiled of it.
+    slot: Arc<Slot>,
+    /// Its parameters and the text that they were taken from, where they are no client's.
+    numbers: Option<Arc<(Vec<ScalarValue>, Arc<str>)>>,
+}
+
+impl Prepared {
+    fn new(statement: Statement) -> Self {
+        Prepared {
+            statement: Arc::new(statement),
+            types: Arc::default(),
+            described: Arc::default(),
+            slot: Arc::default(),
+            numbers: None,
+        }
+    }
+
+    /// The same statement with values for its parameters, taken from a text.
+    pub(super) fn with(&self, values: Vec<ScalarValue>, types: Vec<SqlType>, text: &str) -> Self {
+        let numbers = Some(Arc::new((values, Arc::from(text))));
+        Prepared { types: Arc::new(types.into()), numbers, ..self.clone() }
+    }
+
+    /// Whether no key answers it.
+    pub(super) fn is_refused(&self) -> bool {
+        self.slot.is_refused()
+    }
+
+    /// Whether a key answers it without the planner.
+    #[cfg(test)]
+    pub(super) fn is_compiled(&self) -> bool {
+        self.slot.is_compiled()
+    }
+
+    /// The same statement sent again, whose parameters may have other types.
+    pub(super) fn again(&self) -> Self {
+        Prepared { types: Arc::default(), ..self.clone() }
+    }
 }
 
 /// A connection's session.
@@ -56,6 +98,12 @@ pub struct Session {
     pub(super) settings_before: Option<Settings>,
     pub(super) notices: Vec<PgError>,
     pub(super) states: StateCache,
+    /// Statements by their text.
+    pub(super) texts: Texts,
+    /// Statements by their text without its numbers.
+    pub(super) shapes: Shapes,
+    /// What is kept of the statement that is to run.
+    pub(super) kept: Option<Kept>,
     /// Statements of PREPARE.
     pub(super) prepared: HashMap<String, super::prepared::SqlPrepared>,
     pub(super) cursors: HashMap<String, Cursor>,
@@ -69,7 +117,8 @@ pub struct Session {
     pub(super) results: u64,
     /// Columns of the answer that are known only after the commit, and the table's.
     pub(super) unknown: Option<(chronos_catalog::Oid, Vec<(usize, Unknown)>)>,
-    reported: BTreeMap<&'static str, String>,
+    /// What the client was last told of the settings.
+    reported: Arc<Facts>,
     /// The place among the node's sessions; a companion has none of its own.
     backend: Option<Backend>,
 }
@@ -82,9 +131,10 @@ impl Session {
         identity: Identity,
         settings: Settings,
     ) -> Self {
-        let mut reported = settings.reported();
+        let mut first = Facts::of(&settings);
         // What the protocol tells of it unless it hears otherwise.
-        reported.insert("is_superuser", "on".to_owned());
+        first.reported.insert("is_superuser", "on".to_owned());
+        let reported = Arc::new(first);
         let backend = backends.join(identity.process_id, &identity.user);
         let shared = Arc::new(Shared {
             engine,
@@ -95,6 +145,7 @@ impl Session {
             transaction: tokio::sync::RwLock::new(None),
             scope: parking_lot::Mutex::new(Scope::default()),
             last_commit: parking_lot::Mutex::new(None),
+            prepared: parking_lot::Mutex::default(),
             sequences: parking_lot::Mutex::default(),
             committing: AtomicBool::new(false),
             upserting: AtomicBool::new(false),
@@ -114,6 +165,9 @@ impl Session {
             settings_before: None,
             notices: Vec::new(),
             states: StateCache::default(),
+            texts: Texts::default(),
+            shapes: Shapes::default(),
+            kept: None,
             prepared: HashMap::new(),
             cursors: HashMap::new(),
             deallocated: Vec::new(),
@@ -130,7 +184,7 @@ impl Session {
     /// A session that works in the same transaction, on behalf of a statement that goes on
     /// after `execute` returned.
     pub(super) fn companion(&self) -> Session {
-        let settings = self.shared.settings.read().reported();
+        let settings = self.shared.settings.read().facts();
         Session {
             shared: Arc::clone(&self.shared),
             runtime: Arc::clone(&self.runtime),
@@ -142,6 +196,9 @@ impl Session {
             settings_before: None,
             notices: Vec::new(),
             states: StateCache::default(),
+            texts: Texts::default(),
+            shapes: Shapes::default(),
+            kept: None,
             prepared: HashMap::new(),
             cursors: HashMap::new(),
             deallocated: Vec::new(),
@@ -170,6 +227,7 @@ impl Session {
         statement: &Statement,
         parameters: Vec<ScalarValue>,
         types: &[SqlType],
+        kept: Kept,
     ) -> PgResult<Response> {
         if self.failed && !ends_block(&statement.kind) {
             return Err(aborted());
@@ -181,6 +239,13 @@ impl Session {
             return Err(super::parameters::missing(sql, parameters.len()));
         }
         self.begin_statement(Some(parameters))?;
+        self.kept = Some(kept);
+        if let StatementKind::Sql(sql) = &statement.kind
+            && let ast::Statement::Prepare { name, data_types, statement: inner } = sql.as_ref()
+        {
+            let tag = self.prepare(name, data_types, inner, &statement.text)?;
+            return Ok(Response::Complete(tag));
+        }
         self.shared.scope.lock().parameter_types = types.iter().cloned().map(Some).collect();
         match &statement.kind {
             StatementKind::Sql(sql) => self.run_sql(sql).await,
@@ -237,7 +302,7 @@ impl Session {
             S::ShowVariable { variable } => return self.show(variable).map(Some),
             S::Discard { object_type } => self.discard(object_type).await?,
             S::Prepare { name, data_types, statement } => {
-                self.prepare(name, data_types, statement)?
+                self.prepare(name, data_types, statement, &sql.to_string())?
             }
             S::Deallocate { name, .. } => self.deallocate(name)?,
             S::Execute { .. } => return Box::pin(self.execute_prepared(sql)).await.map(Some),
@@ -253,6 +318,7 @@ impl Session {
     }
 
     async fn run_in_transaction(&mut self, sql: &ast::Statement) -> PgResult<Response> {
+        let kept = self.kept.take();
         let mut attempt = 0;
         let in_block = self.block != Block::None;
         let may_restart = in_block && self.may_read_anew();
@@ -266,7 +332,7 @@ impl Session {
                 false => None,
             };
             self.touched.clear();
-            let result = match Box::pin(self.run_statement(sql)).await {
+            let result = match Box::pin(self.run_statement(sql, kept.as_ref())).await {
                 Ok(response) => Box::pin(self.finish_foreign_keys()).await.map(|()| response),
                 Err(error) => Err(error),
             };
@@ -314,17 +380,31 @@ impl Session {
         self.shared.commit().await
     }
 
-    async fn run_statement(&mut self, sql: &ast::Statement) -> PgResult<Response> {
+    async fn run_statement(
+        &mut self,
+        sql: &ast::Statement,
+        kept: Option<&Kept>,
+    ) -> PgResult<Response> {
         use ast::Statement as S;
+        if let Some(original) = kept.and_then(|k| k.original.as_ref())
+            && self.compiled(kept, sql).await?.is_none()
+        {
+            return Box::pin(self.run_original(original)).await;
+        }
         if is_write(sql) {
             self.check_writable(sql)?;
             super::locking::refuse_nested(sql, super::locking::changed_table(sql))?;
         }
         match sql {
-            S::Query(query) if super::query::is_read(query) => self.query(sql).await,
+            S::Query(query) if super::query::is_read(query) => {
+                match self.query_by_key(kept, sql).await? {
+                    Some(response) => Ok(response),
+                    None => self.query(sql).await,
+                }
+            }
             S::Insert(insert) => self.insert(insert).await,
-            S::Update(update) => self.update(update).await,
-            S::Delete(delete) => self.delete(delete).await,
+            S::Update(update) => self.update(sql, update, kept).await,
+            S::Delete(delete) => self.delete(sql, delete, kept).await,
             S::Merge(merge) => self.merge(merge).await,
             S::Copy { .. } => self.copy(sql).await,
             S::Explain { .. } => self.explain(sql).await,
@@ -334,6 +414,26 @@ impl Session {
             },
             _ => Box::pin(self.define(sql)).await.map(Response::Complete),
         }
+    }
+
+    /// Runs the one statement of a text as it stands.
+    async fn run_original(&mut self, text: &str) -> PgResult<Response> {
+        let statement = chronos_sql_ext::parse(text)?.pop();
+        let Some(Statement { kind: StatementKind::Sql(sql), .. }) = &statement else {
+            return Err(PgError::internal("a statement that was another before"));
+        };
+        {
+            let mut scope = self.shared.scope.lock();
+            scope.parameters = Some(Vec::new());
+            scope.parameter_types.clear();
+        }
+        let result = self.run_statement(sql, None).await;
+        result.map_err(|mut error| {
+            if let Some(statement) = &statement {
+                super::position::locate(&mut error, statement);
+            }
+            error
+        })
     }
 
     async fn run_extension(&mut self, extension: &Extension) -> PgResult<Response> {
@@ -375,6 +475,25 @@ impl Session {
             Extension::Refused { what } => return Err(PgError::unsupported(what)),
         };
         Ok(Response::Complete(tag))
+    }
+
+    /// What a description of the statement depends on, if it may be kept.
+    fn description_basis(&self, statement: &Statement) -> PgResult<Option<Basis>> {
+        use ast::Statement as S;
+        let StatementKind::Sql(sql) = &statement.kind else { return Ok(None) };
+        if !matches!(
+            sql.as_ref(),
+            S::Query(_) | S::Insert(_) | S::Update(_) | S::Delete(_) | S::Merge(_)
+        ) {
+            return Ok(None);
+        }
+        if self.block != Block::None {
+            return self.basis().map(Some);
+        }
+        // The transaction that the description would be made in.
+        let at = self.shared.engine.last_commit();
+        let objects = Arc::clone(&self.shared.engine.state().read().objects);
+        Ok(Some(Basis::new(objects, at, self.shared.settings.read().facts())))
     }
 
     /// Refuses writing where only reading is allowed (25006).
@@ -458,11 +577,28 @@ impl Executor for Session {
     type Statement = Prepared;
 
     fn parse(&mut self, sql: &str) -> PgResult<Vec<Prepared>> {
+        if let Some(statements) = self.texts.find(sql) {
+            return Ok(statements);
+        }
         let statements = chronos_sql_ext::parse(sql)?;
-        Ok(statements
-            .into_iter()
-            .map(|s| Prepared { statement: Arc::new(s), types: Arc::default() })
-            .collect())
+        let statements: Vec<_> = statements.into_iter().map(Prepared::new).collect();
+        self.texts.note(sql, &statements);
+        Ok(statements)
+    }
+
+    fn parse_simple(&mut self, sql: &str) -> PgResult<Vec<Prepared>> {
+        if let Some(statements) = self.texts.find(sql) {
+            return Ok(statements);
+        }
+        let parse = |text: &str| {
+            let mut statements = chronos_sql_ext::parse(text).ok()?;
+            let only = statements.pop().filter(|_| statements.is_empty())?;
+            Some(Prepared::new(only))
+        };
+        match self.shapes.find(sql, parse) {
+            Some(statement) => Ok(vec![statement]),
+            None => self.parse(sql),
+        }
     }
 
     async fn describe(
@@ -473,6 +609,13 @@ impl Executor for Session {
         if self.failed && !ends_block(&statement.statement.kind) {
             return Err(aborted());
         }
+        let basis = self.description_basis(&statement.statement)?;
+        if let Some(basis) = &basis
+            && let Some(description) = statement.described.find(basis, types)
+        {
+            let _ = statement.types.set(description.parameters.clone());
+            return Ok(description);
+        }
         self.begin_statement(None)?;
         let has_read = self.block_has_read;
         let result = self.describe_statement(&statement.statement, types).await;
@@ -481,6 +624,9 @@ impl Executor for Session {
         if let Ok(description) = &result {
             // A statement is described once; the types then hold for all its executions.
             let _ = statement.types.set(description.parameters.clone());
+            if let Some(basis) = basis.filter(Basis::is_whole) {
+                statement.described.keep(basis, types, description);
+            }
         }
         if self.block == Block::None {
             self.shared.rollback().await;
@@ -501,9 +647,15 @@ impl Executor for Session {
         let cancel = self.cancel.clone();
         let timeout = self.statement_timeout();
         let types = statement.types.get().map_or(&[][..], Vec::as_slice);
+        let (parameters, original) = match statement.numbers.as_deref() {
+            Some((numbers, text)) => (numbers.clone(), Some(Arc::clone(text))),
+            None => (parameters, None),
+        };
+        let located = original.is_some();
+        let kept = Kept { slot: Arc::clone(&statement.slot), original };
         let shared = Arc::clone(&self.shared);
         let result = {
-            let mut run = std::pin::pin!(self.run(&statement.statement, parameters, types));
+            let mut run = std::pin::pin!(self.run(&statement.statement, parameters, types, kept));
             let stopped = tokio::select! {
                 biased;
                 result = &mut run => Ok(result),
@@ -518,7 +670,9 @@ impl Executor for Session {
             }
         };
         let result = result.map_err(|mut error| {
-            super::position::locate(&mut error, &statement.statement);
+            if !located {
+                super::position::locate(&mut error, &statement.statement);
+            }
             error
         });
         let result = result.map(|response| match response {
@@ -559,6 +713,16 @@ impl Executor for Session {
         self.cancel = token;
     }
 
+    fn prepared(&mut self, name: &str, statement: Option<&Prepared>) {
+        let Some(statement) = statement else {
+            self.shared.prepared.lock().remove(name);
+            return;
+        };
+        let types = statement.types.get().map_or(&[][..], Vec::as_slice);
+        let types = types.iter().map(crate::pgwire::types::oid).collect();
+        self.note_prepared(name, &statement.statement.text, types, false);
+    }
+
     fn take_deallocated(&mut self) -> Vec<Option<String>> {
         std::mem::take(&mut self.deallocated)
     }
@@ -584,6 +748,9 @@ impl Executor for Session {
     }
 
     fn take_notices(&mut self) -> Vec<PgError> {
+        if self.notices.is_empty() {
+            return Vec::new();
+        }
         let least = self.shared.settings.read().known("client_min_messages");
         let mut notices = std::mem::take(&mut self.notices);
         notices.retain(|notice| super::settings::is_told(notice, &least));
@@ -591,10 +758,14 @@ impl Executor for Session {
     }
 
     fn take_parameter_changes(&mut self) -> Vec<(String, String)> {
-        let now = self.shared.settings.read().reported();
+        let now = self.shared.settings.read().facts();
+        if Arc::ptr_eq(&now, &self.reported) {
+            return Vec::new();
+        }
         let changed = now
+            .reported
             .iter()
-            .filter(|(name, value)| self.reported.get(*name) != Some(*value))
+            .filter(|(name, value)| self.reported.reported.get(*name) != Some(*value))
             .map(|(name, value)| ((*name).to_owned(), value.clone()))
             .collect();
         self.reported = now;

@@ -6,7 +6,9 @@
 //! - Names are kept in PostgreSQL's spelling and found whatever their case.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
+use super::facts::Facts;
 use crate::error::{PgError, PgResult, Severity};
 
 /// The version that clients are told: they gate features on it.
@@ -203,6 +205,8 @@ pub struct Settings {
     startup: BTreeMap<String, String>,
     session: BTreeMap<String, String>,
     local: BTreeMap<String, String>,
+    /// Emptied by every change.
+    facts: OnceLock<Arc<Facts>>,
 }
 
 fn definition(name: &str) -> Option<&'static Definition> {
@@ -433,6 +437,7 @@ impl Settings {
 
     /// Gives it another one; whoever calls has checked that it may be.
     pub(super) fn set_identity(&mut self, name: &str, role: Option<&str>, scope: Scope) {
+        self.facts.take();
         let (key, value) = (name.to_owned(), role.unwrap_or_default().to_owned());
         match scope {
             Scope::Local => {
@@ -447,6 +452,7 @@ impl Settings {
 
     /// Tells a session what a read-only setting is for it.
     pub(super) fn fix(&mut self, name: &str, value: &str) {
+        self.facts.take();
         self.startup.insert(name.to_owned(), value.to_owned());
     }
 
@@ -464,6 +470,7 @@ impl Settings {
                 (key, value)
             }
         };
+        self.facts.take();
         match scope {
             Scope::Session => {
                 self.local.remove(&key);
@@ -485,6 +492,7 @@ impl Settings {
 
     /// RESET ALL.
     pub fn reset_all(&mut self) {
+        self.facts.take();
         // Who one is does not belong to it.
         let identity = |name: &str| IDENTITY.contains(&name);
         self.session.retain(|name, _| identity(name));
@@ -493,28 +501,49 @@ impl Settings {
 
     /// The transaction ended: what was LOCAL is no more.
     pub fn end_transaction(&mut self) {
-        self.local.clear();
+        if !self.local.is_empty() {
+            self.facts.take();
+            self.local.clear();
+        }
     }
 
     /// A setting's value as it is kept (numbers in the setting's unit).
     pub fn raw(&self, name: &str) -> Option<String> {
-        let key = canonical(name).ok()?;
-        if let Some(value) = self.local.get(&key) {
-            return Some(value.clone());
+        match self.value(name) {
+            Some(value) => Some(value.to_owned()),
+            None => self.value(&canonical(name).ok()?).map(str::to_owned),
+        }
+    }
+
+    /// The same of a name in the server's spelling.
+    fn value(&self, name: &str) -> Option<&str> {
+        if let Some(value) = self.local.get(name) {
+            return Some(value);
         }
         // Outside a transaction block the modes are those of the transaction to come.
-        if let Some(mode @ ("isolation" | "read_only" | "deferrable")) =
-            key.strip_prefix("transaction_")
-        {
-            return self.raw(&format!("default_transaction_{mode}"));
+        match name {
+            "transaction_isolation" => return self.value("default_transaction_isolation"),
+            "transaction_read_only" => return self.value("default_transaction_read_only"),
+            "transaction_deferrable" => return self.value("default_transaction_deferrable"),
+            _ => {}
         }
-        if let Some(value) = self.session.get(&key) {
-            return Some(value.clone());
+        if let Some(value) = self.session.get(name).or_else(|| self.startup.get(name)) {
+            return Some(value);
         }
-        if let Some(value) = self.startup.get(&key) {
-            return Some(value.clone());
-        }
-        definition(&key).map(|d| d.default.to_owned())
+        DEFINITIONS.iter().find(|d| d.name == name).map(|d| d.default)
+    }
+
+    /// What follows from the settings as they are.
+    pub(super) fn facts(&self) -> Arc<Facts> {
+        Arc::clone(self.facts.get_or_init(|| Arc::new(Facts::of(self))))
+    }
+
+    /// The settings that are not the server's defaults.
+    pub(super) fn changed(&self) -> BTreeMap<String, String> {
+        let names = self.startup.keys().chain(self.session.keys()).chain(self.local.keys());
+        let all = names.filter_map(|name| Some((name.clone(), self.value(name)?.to_owned())));
+        let default = |name: &str| DEFINITIONS.iter().find(|d| d.name == name).map(|d| d.default);
+        all.filter(|(name, value)| default(name) != Some(value.as_str())).collect()
     }
 
     /// A known setting's value as it is kept.

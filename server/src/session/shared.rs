@@ -1,6 +1,6 @@
 //! What a session shares with the planner and the functions that run in it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,8 @@ use chronos_catalog::{
     CommitTs, Erasure, Objects, Oid, ReadTs, Relation, SegmentId, SqlType, SystemTime,
 };
 use chronos_sql_ext::system_tables::{
-    AccessRule, CompactionInfo, SegmentInfo, SystemCatalog, SystemSession, TableSize, UploadInfo,
+    AccessRule, CompactionInfo, PreparedInfo, SegmentInfo, SystemCatalog, SystemSession, TableSize,
+    UploadInfo,
 };
 use chronos_sql_ext::text::TextSettings;
 use chronos_sql_ext::{Error as SqlError, Resolved, TemporalCatalog, TemporalInfo};
@@ -89,6 +90,8 @@ pub(super) struct Shared {
     pub constraint_modes: Mutex<super::foreign::ConstraintModes>,
     /// The tables that foreign keys refer to, in the catalog that stands beside.
     pub parents: Mutex<Option<(Arc<Objects>, HashSet<chronos_catalog::Oid>)>>,
+    /// The prepared statements of both protocols, by name.
+    pub prepared: Mutex<BTreeMap<String, PreparedInfo>>,
     /// The last value of each sequence in this session (`currval`), and which was last.
     pub sequences: Mutex<(HashMap<chronos_catalog::Oid, i64>, Option<chronos_catalog::Oid>)>,
 }
@@ -448,6 +451,10 @@ impl SystemSession for SystemView {
 
     fn version(&self) -> String {
         VERSION_TEXT.to_owned()
+    }
+
+    fn prepared_statements(&self) -> Vec<PreparedInfo> {
+        self.0.prepared.lock().values().cloned().collect()
     }
 
     fn sequence_value(&self, sequence: chronos_catalog::Oid) -> Option<i64> {

@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::error::PgResult;
 use crate::pgwire::listener::StartupParameters;
 
+mod by_key;
 mod writes;
 
 struct World {

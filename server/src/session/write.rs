@@ -174,6 +174,7 @@ impl Session {
                 plan: planned.plan.clone(),
                 fields: Arc::clone(&planned.fields),
                 instants: planned.instants.clone(),
+                holds_instants: planned.holds_instants,
                 types: planned.types.clone(),
                 state: planned.state.clone(),
             };
@@ -199,11 +200,15 @@ impl Session {
             let values: ArrayRef = Arc::new(datafusion::arrow::array::Int64Array::from(values));
             return self.assign_column(&values, Some(&SqlType::Int8), false, column);
         }
-        let literal = super::insert::literal(&expr, None)?;
-        if let Some(cell) = literal {
+        let cell = match super::insert::literal(&expr, None)? {
+            None => self.transaction_start(&expr),
+            cell => cell,
+        };
+        if let Some(cell) = cell {
+            let ty = cell.sql_type().cloned();
             let (value, unknown) = cell.into_value()?;
             let array = value.to_array_of_size(count)?;
-            return self.assign_column(&array, None, unknown, column);
+            return self.assign_column(&array, ty.as_ref(), unknown, column);
         }
         // One row for each, for functions that give another value every time.
         let options = RecordBatchOptions::new().with_row_count(Some(count));

@@ -255,6 +255,19 @@ pub(crate) fn take_time_clause(factor: &mut TableFactor) -> Result<Option<TimeCl
     Ok(None)
 }
 
+/// Takes `AS OF t` off a table reference, which becomes one to the present, and gives the
+/// instant. Other clauses stay.
+pub fn take_as_of(factor: &mut TableFactor) -> Option<Expr> {
+    let TableFactor::Table { args: Some(arguments), .. } = factor else { return None };
+    match TimeClause::of_arguments(&arguments.args) {
+        Ok(Some(TimeClause::AsOf(t) | TimeClause::AsOfRelative(t))) => {
+            take_time_clause(factor).ok()?;
+            Some(t)
+        }
+        _ => None,
+    }
+}
+
 fn put_time_clause(factor: &mut TableFactor, clause: TimeClause) {
     if let TableFactor::Table { args, .. } = factor {
         *args = Some(TableFunctionArgs { args: clause.arguments(), settings: None });

@@ -33,7 +33,7 @@ use crate::statement::{Statement, StatementKind};
 use dialect::ChronosDialect;
 use source::Source;
 
-pub use attach::{Portion, query_text, take_portion};
+pub use attach::{Portion, query_text, take_as_of, take_portion};
 pub use merge::MERGE_NOTHING;
 pub use period::{PERIOD, WITHOUT_OVERLAPS};
 pub use table::{

@@ -215,8 +215,14 @@ pub(crate) fn pg_stat_activity(c: &SystemCatalog, rows: &mut Rows) {
 }
 
 pub(crate) fn pg_prepared_statements(c: &SystemCatalog, rows: &mut Rows) {
-    for (name, statement) in c.session.prepared_statements() {
-        rows.push([("name", name.into()), ("statement", statement.into())]);
+    for statement in c.session.prepared_statements() {
+        rows.push([
+            ("name", statement.name.into()),
+            ("statement", statement.statement.into()),
+            ("prepare_time", statement.prepared_at.into()),
+            ("parameter_types", statement.parameter_types.into()),
+            ("from_sql", statement.from_sql.into()),
+        ]);
     }
 }
 

@@ -27,6 +27,6 @@ pub use catalog::{SystemCatalog, analyzer_rules};
 pub(crate) use rewrite::call;
 pub use rewrite::rewrite;
 pub use session::{
-    AccessRule, Activity, CompactionInfo, SegmentInfo, Setting, SystemSession, TableSize,
-    UploadInfo,
+    AccessRule, Activity, CompactionInfo, PreparedInfo, SegmentInfo, Setting, SystemSession,
+    TableSize, UploadInfo,
 };

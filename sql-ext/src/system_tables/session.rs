@@ -211,8 +211,23 @@ pub trait SystemSession: Send + Sync + Debug {
     fn last_commit(&self, _table: Oid) -> Option<CommitTs> {
         None
     }
-    /// The cursors and prepared statements by name, with their text.
-    fn prepared_statements(&self) -> Vec<(String, String)> {
+    /// The prepared statements.
+    fn prepared_statements(&self) -> Vec<PreparedInfo> {
         Vec::new()
     }
+}
+
+/// A prepared statement, for `pg_prepared_statements`.
+#[derive(Clone, Debug)]
+pub struct PreparedInfo {
+    /// Its name.
+    pub name: String,
+    /// The text that it was made of.
+    pub statement: String,
+    /// When, in microseconds.
+    pub prepared_at: i64,
+    /// The OIDs of its parameters' types.
+    pub parameter_types: Vec<u32>,
+    /// Made by PREPARE rather than by the protocol.
+    pub from_sql: bool,
 }

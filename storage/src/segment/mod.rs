@@ -1,5 +1,6 @@
 //! A segment: an immutable batch of row versions, hot or cold.
 
+mod points;
 pub(crate) mod reader;
 pub(crate) mod schema;
 pub(crate) mod writer;

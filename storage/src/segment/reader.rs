@@ -23,7 +23,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryFutureExt, TryStreamExt};
 use roaring::RoaringBitmap;
 
 use crate::error::{Error, Result};
@@ -31,6 +31,7 @@ use crate::hot::Chunk;
 use crate::object::{Objects, VerifiedReader, of_parquet};
 use crate::row_ends::EndTimes;
 use crate::segment::Source;
+use crate::segment::points::{POINTS_MAX, read_points};
 use crate::segment::schema::ColumnMap;
 
 /// A run of ended rows this long is skipped in the file; shorter ones are decoded and dropped,
@@ -194,15 +195,15 @@ pub(crate) struct Pruner {
 }
 
 /// What is known of a batch before its columns are put together.
-struct Raw<'a> {
-    rows: usize,
-    positions: Vec<u32>,
-    columns: &'a dyn Fn(usize) -> Option<ArrayRef>,
-    from: Option<ArrayRef>,
-    ov: Option<ArrayRef>,
-    cv: Option<ArrayRef>,
+pub(super) struct Raw<'a> {
+    pub(super) rows: usize,
+    pub(super) positions: Vec<u32>,
+    pub(super) columns: &'a dyn Fn(usize) -> Option<ArrayRef>,
+    pub(super) from: Option<ArrayRef>,
+    pub(super) ov: Option<ArrayRef>,
+    pub(super) cv: Option<ArrayRef>,
     /// `_system_to`, where the file holds it.
-    to: Option<ArrayRef>,
+    pub(super) to: Option<ArrayRef>,
 }
 
 impl ReadSpec {
@@ -211,7 +212,7 @@ impl ReadSpec {
     }
 
     /// Puts a batch together and leaves out the versions that the read does not see.
-    fn finish(&self, part: &Part, raw: Raw<'_>) -> Result<RecordBatch> {
+    pub(super) fn finish(&self, part: &Part, raw: Raw<'_>) -> Result<RecordBatch> {
         let mask = self.mask(part, &raw)?;
         let mut columns = Vec::with_capacity(self.outputs.len());
         for (output, field) in self.outputs.iter().zip(self.schema.fields()) {
@@ -313,12 +314,12 @@ impl ReadSpec {
         Ok((!all).then(|| BooleanArray::new(mask.finish(), None)))
     }
 
-    fn needs_from(&self, part: &Part) -> bool {
+    pub(super) fn needs_from(&self, part: &Part) -> bool {
         let ends = part.times.is_some() || part.ended.is_some();
         !part.own && (self.wants(Output::From) || part.check_from || ends)
     }
 
-    fn needs_to(&self, part: &Part) -> bool {
+    pub(super) fn needs_to(&self, part: &Part) -> bool {
         part.has_ends() && (self.wants(Output::To) || part.ended.is_some())
     }
 }
@@ -333,6 +334,11 @@ pub(crate) fn read_part(
 ) -> BoxStream<'static, Result<RecordBatch>> {
     match part.source.clone() {
         Source::Hot(_, chunks) => read_hot(spec, part, chunks, batch_rows),
+        Source::Cold(meta) if part.only.as_ref().is_some_and(|o| o.len() <= POINTS_MAX) => {
+            let read = async move { read_points(&spec, &part, &meta, &objects).await };
+            let batches = read.map_ok(|batches| futures::stream::iter(batches).map(Ok));
+            futures::stream::once(batches).try_flatten().boxed()
+        }
         Source::Cold(meta) => {
             let open = read_cold(spec, part, meta, objects, pruner, batch_rows);
             futures::stream::once(open).try_flatten().boxed()
@@ -347,7 +353,20 @@ fn read_hot(
     batch_rows: usize,
 ) -> BoxStream<'static, Result<RecordBatch>> {
     let mut pieces: Vec<(Arc<Chunk>, usize, usize)> = Vec::new();
-    for chunk in chunks.iter() {
+    let few = part.only.as_ref().filter(|only| only.len() <= POINTS_MAX);
+    let looked_at: Vec<&Arc<Chunk>> = match few {
+        // Straight to the chunks that the rows stand in.
+        Some(only) => {
+            let mut places: Vec<usize> = only
+                .iter()
+                .map(|p| chunks.partition_point(|c| c.first + c.rows() as u32 <= p))
+                .collect();
+            places.dedup();
+            places.into_iter().filter_map(|i| chunks.get(i)).collect()
+        }
+        None => chunks.iter().collect(),
+    };
+    for chunk in looked_at {
         let mut end = chunk.rows().min(part.range.end.saturating_sub(chunk.first) as usize);
         if part.check_from {
             end = end.min(chunk.rows_at(CommitTs(spec.window.from_max)));
@@ -393,9 +412,18 @@ fn read_hot(
                 rows,
                 positions,
                 columns: &|i| cuts.get(i).cloned().flatten(),
-                from: Some(cut(Arc::new(chunk.from.clone()))?),
-                ov: Some(cut(Arc::clone(chunk.batch.column(ov_at)))?),
-                cv: Some(cut(Arc::new(chunk.cv.clone()))?),
+                from: match spec.needs_from(&part) {
+                    true => Some(cut(Arc::new(chunk.from.clone()))?),
+                    false => None,
+                },
+                ov: match spec.wants(Output::Ov) {
+                    true => Some(cut(Arc::clone(chunk.batch.column(ov_at)))?),
+                    false => None,
+                },
+                cv: match spec.wants(Output::Cv) {
+                    true => Some(cut(Arc::new(chunk.cv.clone()))?),
+                    false => None,
+                },
                 to: None,
             };
             spec.finish(&part, raw)
@@ -434,26 +462,8 @@ async fn read_cold(
     }
     let width = part.map.width;
     let constant = meta.commit_number;
-    let need_from = spec.needs_from(&part);
-    let mut places: Vec<usize> = spec
-        .outputs
-        .iter()
-        .filter_map(|output| match output {
-            Output::Column(i) => part.map.place(*i),
-            Output::Ov => Some(width + 1),
-            Output::Cv if constant.is_none() && !part.own => Some(width + 2),
-            _ => None,
-        })
-        .collect();
-    if need_from && constant.is_none() {
-        places.push(width);
-    }
-    let need_to = spec.needs_to(&part);
-    if need_to {
-        places.push(width + 3);
-    }
-    places.sort_unstable();
-    places.dedup();
+    let (need_from, need_to) = (spec.needs_from(&part), spec.needs_to(&part));
+    let places = places_read(&spec, &part, &meta);
     let (groups, selection) = to_selection(&selected, &footer);
     let reader = VerifiedReader { objects, meta: Arc::new(meta.file.clone()) };
     let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(reader, (*footer).clone());
@@ -496,6 +506,31 @@ async fn read_cold(
         spec.finish(&part, raw)
     });
     Ok(batches.try_filter(|batch| std::future::ready(batch.num_rows() > 0)).boxed())
+}
+
+/// The places of the columns of a file that are read, ascending.
+pub(super) fn places_read(spec: &ReadSpec, part: &Part, meta: &SegmentMeta) -> Vec<usize> {
+    let width = part.map.width;
+    let constant = meta.commit_number.is_some();
+    let mut places: Vec<usize> = spec
+        .outputs
+        .iter()
+        .filter_map(|output| match output {
+            Output::Column(i) => part.map.place(*i),
+            Output::Ov => Some(width + 1),
+            Output::Cv if !constant && !part.own => Some(width + 2),
+            _ => None,
+        })
+        .collect();
+    if spec.needs_from(part) && !constant {
+        places.push(width);
+    }
+    if spec.needs_to(part) {
+        places.push(width + 3);
+    }
+    places.sort_unstable();
+    places.dedup();
+    places
 }
 
 /// The position ranges of a file that are read, ascending.

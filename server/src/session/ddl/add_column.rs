@@ -137,8 +137,9 @@ impl Session {
             others: Vec::new(),
             deletes: false,
             portion: None,
+            by_key: None,
         };
-        Box::pin(self.run_update(write)).await.map(|_| ())
+        Box::pin(self.run_update(&write)).await.map(|_| ())
     }
 }
 

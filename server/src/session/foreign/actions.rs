@@ -74,10 +74,11 @@ impl Session {
             others: Vec::new(),
             deletes,
             portion: None,
+            by_key: None,
         };
         let result = match deletes {
-            true => Box::pin(self.run_delete(write)).await,
-            false => Box::pin(self.run_update(write)).await,
+            true => Box::pin(self.run_delete(&write)).await,
+            false => Box::pin(self.run_update(&write)).await,
         };
         self.shared.scope.lock().overrides.remove(KEYS);
         result.map(|_| ())

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# pgbench's three built-in scripts against Chronos and PostgreSQL, one after the other on this
+# machine, in each of its protocols. Release build; both durable (fsync on). Afterwards the
+# balances must add up. Arguments: seconds of each run, the scale, the numbers of clients, the
+# scripts, the protocols. PGBIN names PostgreSQL's programs; CHRONOS_BIN a ready server program.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+seconds=${1:-10}
+scale=${2:-1}
+clients=${3:-1 8 16}
+scripts=${4:-select-only simple-update tpcb-like}
+protocols=${5:-simple extended prepared}
+pgbin=${PGBIN:-$(ls -d /usr/lib/postgresql/15/bin 2>/dev/null || dirname "$(command -v initdb)")}
+scratch=$(mktemp -d)
+pgport=$((20000 + RANDOM % 20000))
+server=
+
+as_user() {
+    if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi
+}
+stop() {
+    if [ -n "$server" ]; then kill -KILL "$server" 2>/dev/null || true; fi
+    as_user "$pgbin/pg_ctl" -D "$scratch/pg" -m immediate -s stop 2>/dev/null || true
+    rm -rf "$scratch"
+}
+trap stop EXIT
+
+if [ -z "${CHRONOS_BIN:-}" ]; then
+    cargo build --release -p chronos-server --manifest-path "$root/Cargo.toml"
+    CHRONOS_BIN=${CARGO_TARGET_DIR:-$root/target}/release/chronos
+fi
+
+[ "$(id -u)" != 0 ] || chown postgres "$scratch"
+cd "$scratch"
+as_user "$pgbin/initdb" -D "$scratch/pg" -U chronos --auth=trust -E UTF8 --locale=C >/dev/null
+as_user "$pgbin/pg_ctl" -D "$scratch/pg" -s -w -l "$scratch/pg.log" \
+    -o "-p $pgport -h 127.0.0.1 -k $scratch" start
+env -u CHRONOS_BIN "$CHRONOS_BIN" serve --data-dir "$scratch/chronos" --listen 127.0.0.1:0 \
+    --http 127.0.0.1:0 2>"$scratch/log" &
+server=$!
+for _ in $(seq 600); do
+    if grep -q '^chronos ready:' "$scratch/log"; then break; fi
+    sleep 0.1
+done
+port=$(sed -nE 's/^chronos ready:.* 127\.0\.0\.1:([0-9]+).*/\1/p' "$scratch/log" | head -1)
+
+# Several clients of the third script change the one branch of scale 1: under the snapshots that
+# are Chronos's default they are told so (40001), and pgbench tries again.
+export PGOPTIONS='-c default_transaction_isolation=read\ committed'
+check='SELECT (SELECT sum(abalance) FROM pgbench_accounts) = (SELECT coalesce(sum(delta), 0) FROM pgbench_history)
+   AND (SELECT sum(tbalance) FROM pgbench_tellers) = (SELECT sum(bbalance) FROM pgbench_branches)'
+
+# On that port, that script, with so many clients, in that protocol: transactions a second.
+tps() {
+    local out
+    out=$(pgbench -h 127.0.0.1 -p "$1" -U chronos -n -b "$2" -c "$3" -j 1 -M "$4" -T "$seconds" \
+        --max-tries=100 "$5" 2>&1) || { echo "$out" >&2; return 1; }
+    if ! grep -q 'number of failed transactions: 0 ' <<<"$out"; then echo "$out" >&2; fi
+    sed -nE 's/^tps = ([0-9]+).*/\1/p' <<<"$out"
+}
+
+pgbench -h 127.0.0.1 -p "$pgport" -U chronos -q -i -s "$scale" postgres >/dev/null 2>&1
+pgbench -h 127.0.0.1 -p "$port" -U chronos -q -i -s "$scale" chronos >/dev/null 2>&1
+for script in $scripts; do
+    for protocol in $protocols; do
+        for n in $clients; do
+            postgres=$(tps "$pgport" "$script" "$n" "$protocol" postgres)
+            chronos=$(tps "$port" "$script" "$n" "$protocol" chronos)
+            awk -v day="$(date +%F)" -v what="$script, $protocol, $n" -v c="$chronos" \
+                -v p="$postgres" \
+                'BEGIN { printf "| %s | %s | %d | %d | %.2f |\n", day, what, c, p, c / p }'
+        done
+    done
+done
+sums=$(psql -X -At -h 127.0.0.1 -p "$port" -U chronos chronos -c "$check")
+[ "$sums" = t ] || { echo "the balances do not add up" >&2; exit 1; }
