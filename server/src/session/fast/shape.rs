@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use chronos_storage::VersionedTable;
+use datafusion::arrow::datatypes::DataType;
 use datafusion::catalog::default_table_source::source_as_provider;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ScalarValue};
@@ -11,9 +13,6 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     Expr, ExprSchemable, FetchType, LogicalPlan, SkipType, TableScan, Volatility,
 };
-
-use chronos_storage::VersionedTable;
-use datafusion::arrow::datatypes::DataType;
 
 use super::parameter::Parameter;
 
@@ -23,7 +22,7 @@ pub(super) struct Shape {
     pub table: VersionedTable,
     pub outputs: Vec<Expr>,
     pub predicates: Vec<Expr>,
-    /// The plan gives no more than so many rows of those, or any number.
+    /// A limit or an order was left out, which changes nothing where there is one row at most.
     pub one_row: bool,
 }
 
