@@ -18,10 +18,12 @@ CREATE ROLE reporting;
 CREATE ROLE shopkeeper;
 \\i '{}'
 RESET search_path;
+\\t off
 \\d public.customers
 \\d sales.orders
 \\d sales.lines
 \\d sales.products
+\\t on
 SELECT obj_description('public.customers'::regclass), col_description('public.customers'::regclass, 2);
 SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conname = 'customers_email_check';
 SELECT has_table_privilege('reporting', 'public.customers', 'insert'), has_table_privilege('reporting', 'sales.orders', 'select');
@@ -29,7 +31,7 @@ INSERT INTO public.customers (email) VALUES ('a@b') RETURNING id, name;
 INSERT INTO sales.products (sku, price) VALUES ('x', 100) RETURNING tax;
 INSERT INTO sales.orders (customer_id, status, note) VALUES (1, 'paid', 'xyz') RETURNING id;
 INSERT INTO sales.lines VALUES (1, 1, 'x', 3);
-SELECT * FROM sales.totals;
+SELECT id, name, total = 300, bulk FROM sales.totals;
 SELECT id, note, x, c FROM public.recent;
 SELECT * FROM public.names ORDER BY name;
 SELECT nextval('public.invoice_numbers'), nextval('public.invoice_numbers');
@@ -54,7 +56,7 @@ SELECT count(*) FROM sales.lines;
         "\"customers_email_key\" UNIQUE CONSTRAINT, btree (email)",
         "\"orders_customer_id_placed_at_key\" UNIQUE CONSTRAINT, btree (customer_id, placed_at)",
         "\"orders_placed_idx\" btree (placed_at)",
-        "\"products_code_idx\" UNIQUE, btree (code, sku)",
+        "\"products_code_idx\" UNIQUE CONSTRAINT, btree (code, sku)",
         "\"orders_customer_id_fkey\" FOREIGN KEY (customer_id) REFERENCES customers(id) ON DELETE CASCADE",
         "\"lines_order_fkey\" FOREIGN KEY (order_id) REFERENCES sales.orders(id) ON UPDATE CASCADE ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED",
         "\"lines_sku_fkey\" FOREIGN KEY (sku) REFERENCES sales.products(sku) ON DELETE SET NULL",
@@ -63,7 +65,7 @@ SELECT count(*) FROM sales.lines;
         "t|f",
         "1|nobody",
         "19.00",
-        "1|nobody|300.00|1",
+        "1|nobody|t|1",
         "1|XYZ|t|xyzpaid",
         "1000|1005",
     ] {
