@@ -137,6 +137,7 @@ fn storage(error: &chronos_storage::Error) -> PgError {
         }
         E::Corrupt { .. } | E::Parquet(_) => "XX001",
         E::Url { .. } => "22023",
+        E::NotOwner { .. } => "55006",
         E::ObjectStore { .. } | E::Io { .. } => "58030",
         E::NoSuchSegment { .. } => "72000",
         E::Moved { .. } => "40001",

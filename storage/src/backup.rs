@@ -82,16 +82,6 @@ impl Store {
     }
 }
 
-impl Store {
-    /// Whether it holds no object of any table.
-    ///
-    /// # Errors
-    /// When it cannot be listed.
-    pub async fn is_empty(&self) -> Result<bool> {
-        Ok(self.objects.list("tables").await?.is_empty())
-    }
-}
-
 impl BackupStore {
     /// Opens the store of a URL or path.
     ///

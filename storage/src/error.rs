@@ -21,6 +21,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Another database has the store. SQLSTATE 55006.
+    #[error("the store \"{url}\" belongs to another database")]
+    NotOwner {
+        /// The URL as given.
+        url: String,
+    },
     /// The store lets objects be created that are there: servers could overwrite each other's.
     /// SQLSTATE 0A000.
     #[error("the store \"{url}\" does not enforce that an object is created only once")]

@@ -30,6 +30,7 @@ mod object;
 mod options;
 mod orphans;
 mod overlay;
+mod owner;
 mod parts;
 mod paths;
 mod point;

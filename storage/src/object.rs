@@ -139,8 +139,19 @@ impl Objects {
     /// Reads an object that no checksum is known of.
     pub(crate) async fn read_unknown(&self, key: &str) -> Result<Bytes> {
         let path = self.path(key);
-        let get = || async { self.store.get(&path).await?.bytes().await };
-        self.retry.call("read", key, get).await.map_err(missing)
+        self.retry.call("read", key, || self.get_whole(&path)).await.map_err(missing)
+    }
+
+    /// One try to read an object by its own size: less than that is no answer.
+    async fn get_whole(&self, path: &Path) -> object_store::Result<Bytes> {
+        let result = self.store.get(path).await?;
+        let size = result.meta.size;
+        let bytes = result.bytes().await?;
+        if bytes.len() as u64 == size {
+            return Ok(bytes);
+        }
+        let source = format!("{} of {size} bytes came", bytes.len()).into();
+        Err(object_store::Error::Generic { store: "object store", source })
     }
 
     /// Reads all of an object, verified and not cached.

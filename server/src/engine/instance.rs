@@ -1,5 +1,8 @@
 //! One node's storage, log and sequencer.
 
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -24,6 +27,8 @@ use crate::engine::sequences::Sequences;
 use crate::engine::transaction::Transaction;
 use crate::engine::ttl;
 
+/// The file that says what the database is called in its store.
+const STORE_ID: &str = "store-id";
 /// How long a writer waits for memory while the object store takes nothing.
 const MEMORY_WAIT: Duration = Duration::from_secs(5);
 /// How often it looks.
@@ -98,18 +103,22 @@ impl Engine {
         options: StoreOptions,
     ) -> EngineResult<Arc<Engine>> {
         let store = Store::open(options).await?;
-        match store.probe().await {
-            Ok(()) => {}
-            // The log takes commits, and flushes go on when the store is back.
-            Err(error @ chronos_storage::Error::ObjectStore { .. }) => {
-                error!(%error, "the object store cannot be used");
-            }
-            Err(error) => return Err(error.into()),
-        }
+        // Another database may use a store that was named; one in the data directory is ours.
+        let is_ours = match &config.store {
+            None => true,
+            Some(_) => match take_store(config, &store).await {
+                Ok(()) => true,
+                // The log takes commits, and flushes go on when the store is back.
+                Err(Error::Storage(error @ chronos_storage::Error::ObjectStore { .. })) => {
+                    error!(%error, "the object store cannot be used");
+                    false
+                }
+                Err(error) => return Err(error),
+            },
+        };
         let applier: Arc<dyn Applier> = Arc::clone(&store) as Arc<dyn Applier>;
         let raft = RaftNode::start(RaftOptions::new(&config.data_dir, 1), applier).await?;
-        // Another server may use a store that was named; one in the data directory is ours.
-        if config.store.is_none() {
+        if is_ours {
             let state = raft.state().read().clone();
             match store.collect_orphans(&state).await {
                 Ok(0) => {}
@@ -401,4 +410,31 @@ impl Engine {
             }
         });
     }
+}
+
+/// Makes sure that a store can be used and is no other database's.
+async fn take_store(config: &Config, store: &Store) -> EngineResult<()> {
+    store.probe().await?;
+    let id = store_id(&config.data_dir).map_err(|source| {
+        let action = format!("read or write \"{}\"", config.data_dir.join(STORE_ID).display());
+        chronos_catalog::Error::Io { action, source }
+    })?;
+    Ok(store.own(&id).await?)
+}
+
+/// What the database is called in its store: random, and kept in the data directory.
+fn store_id(data_dir: &Path) -> io::Result<String> {
+    let path = data_dir.join(STORE_ID);
+    match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        read => return read,
+    }
+    let id = uuid::Uuid::new_v4().to_string();
+    let partial = data_dir.join(format!("{STORE_ID}.partial"));
+    let mut file = File::create(&partial)?;
+    file.write_all(id.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&partial, &path)?;
+    File::open(data_dir)?.sync_all()?;
+    Ok(id)
 }

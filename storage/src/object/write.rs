@@ -79,12 +79,16 @@ impl Objects {
     /// What stands under a name, if anything does.
     async fn content(&self, key: &str) -> Result<Option<Bytes>> {
         let path = self.path(key);
-        let get = || async { self.store.get(&path).await?.bytes().await };
-        match self.retry.call("read", key, get).await {
+        match self.retry.call("read", key, || self.get_whole(&path)).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(Error::ObjectStore { source: StoreError::NotFound { .. }, .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether anything stands under a name.
+    pub(crate) async fn exists(&self, key: &str) -> Result<bool> {
+        Ok(self.content(key).await?.is_some())
     }
 
     /// Makes sure, once, that the store refuses to create an object that is there: without that

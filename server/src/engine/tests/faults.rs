@@ -206,6 +206,31 @@ async fn store_that_is_down_stops_flushes_and_not_commits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn store_of_another_database_is_refused_and_its_objects_stay() {
+    let (dir, other, store) = (Dir::new(), Dir::new(), FaultyStore::new(1));
+    let engine = open(&config(&dir), &store, 1 << 20).await;
+    let t = table(&engine).await;
+    insert(&engine, t, &[1, 2], "a").await;
+    engine.flush(t).await.unwrap();
+    let options = || StoreOptions {
+        store: Some(Arc::clone(&store) as Arc<dyn ObjectStore>),
+        ..StoreOptions::new("test:")
+    };
+    let refused = Engine::open_on(&config(&other), Arc::new(SystemClock), options()).await;
+    let error = crate::error::PgError::from(refused.err().expect("the store is taken"));
+    assert_eq!(error.code, "55006");
+    engine.shutdown().await.unwrap();
+    // Its own orphans leave at a start, wherever the store is.
+    let orphan = Path::from(format!("tables/{t}/s-77.parquet"));
+    let bytes = PutPayload::from_static(b"left by a crash");
+    store.put_opts(&orphan, bytes, PutOptions::default()).await.unwrap();
+    let engine = open(&config(&dir), &store, 1 << 20).await;
+    assert!(store.get_opts(&orphan, GetOptions::default()).await.is_err());
+    assert_eq!(ids(&engine.begin(), t).await, [1, 2]);
+    engine.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn writers_are_refused_when_memory_is_full_and_the_store_is_down() {
     let (dir, store) = (Dir::new(), FaultyStore::new(1));
     let config = Config { flush_bytes: 20_000, hot_bytes_max: 100_000, ..config(&dir) };
