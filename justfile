@@ -43,6 +43,16 @@ stores:
 clients:
     tests/clients/run.sh
 
+# A file of statements on a PostgreSQL and a Chronos that are running: where do they differ?
+compare postgres chronos +files:
+    python3 tests/compare/differ.py {{postgres}} {{chronos}} {{files}}
+
+# DataFusion's own sqllogictest files on both (needs a package index for `cargo info`).
+slt postgres chronos:
+    cargo info -q datafusion-sqllogictest@55.2.0 > /dev/null
+    python3 tests/compare/sqllogictest.py {{postgres}} {{chronos}} \
+        ~/.cargo/registry/src/*/datafusion-sqllogictest-55.2.0/test_files
+
 # Records the expected answers of tests/data with a PostgreSQL of its own.
 bless:
     tests/data/record_expected.sh
