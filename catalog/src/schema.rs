@@ -18,6 +18,15 @@ pub const NUMERIC_PRECISION_MAX: u8 = 38;
 /// trailing zeros.
 pub const NUMERIC_DEFAULT_SCALE: i8 = 16;
 
+/// The scale at which a quotient or an average of numerics is computed; printed with as many
+/// digits as PostgreSQL computes.
+pub const NUMERIC_QUOTIENT_SCALE: i8 = 20;
+
+/// Whether values at that scale have scales of their own.
+fn is_free_scale(scale: i8) -> bool {
+    scale == NUMERIC_DEFAULT_SCALE || scale == NUMERIC_QUOTIENT_SCALE
+}
+
 /// A column's SQL type, with PostgreSQL's meaning.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SqlType {
@@ -65,6 +74,81 @@ pub enum SqlType {
     Oid,
     /// An array of a type that is not an array.
     Array(Box<SqlType>),
+    /// A type of which only the text matters here.
+    Other(OtherType),
+}
+
+/// Types whose values are kept as the text that PostgreSQL prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OtherType {
+    /// `"char"`: one byte, of the system catalogs
+    Char,
+    /// `record`: a row without a type of its own
+    Record,
+    /// `void`: of functions without a result
+    Void,
+    /// `xid`
+    Xid,
+    /// `regclass`
+    Regclass,
+    /// `regtype`
+    Regtype,
+    /// `regproc`
+    Regproc,
+    /// `regnamespace`
+    Regnamespace,
+    /// `regrole`
+    Regrole,
+    /// `jsonpath`
+    Jsonpath,
+}
+
+impl OtherType {
+    /// All of them.
+    pub const ALL: [OtherType; 10] = [
+        OtherType::Char,
+        OtherType::Record,
+        OtherType::Void,
+        OtherType::Xid,
+        OtherType::Regclass,
+        OtherType::Regtype,
+        OtherType::Regproc,
+        OtherType::Regnamespace,
+        OtherType::Regrole,
+        OtherType::Jsonpath,
+    ];
+
+    /// Its name in `pg_type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            OtherType::Char => "char",
+            OtherType::Record => "record",
+            OtherType::Void => "void",
+            OtherType::Xid => "xid",
+            OtherType::Regclass => "regclass",
+            OtherType::Regtype => "regtype",
+            OtherType::Regproc => "regproc",
+            OtherType::Regnamespace => "regnamespace",
+            OtherType::Regrole => "regrole",
+            OtherType::Jsonpath => "jsonpath",
+        }
+    }
+
+    /// Its object identifier, that of its array type, and its length in bytes (-1: varies).
+    pub fn oids(self) -> (u32, u32, i16) {
+        match self {
+            OtherType::Char => (18, 1002, 1),
+            OtherType::Record => (2249, 2287, -1),
+            OtherType::Void => (2278, 0, 4),
+            OtherType::Xid => (28, 1011, 4),
+            OtherType::Regclass => (2205, 2210, 4),
+            OtherType::Regtype => (2206, 2211, 4),
+            OtherType::Regproc => (24, 1008, 4),
+            OtherType::Regnamespace => (4089, 4090, 4),
+            OtherType::Regrole => (4096, 4097, 4),
+            OtherType::Jsonpath => (4072, 4073, -1),
+        }
+    }
 }
 
 impl SqlType {
@@ -88,7 +172,8 @@ impl SqlType {
             | SqlType::Name
             | SqlType::Uuid
             | SqlType::Json
-            | SqlType::Jsonb => DataType::Utf8View,
+            | SqlType::Jsonb
+            | SqlType::Other(_) => DataType::Utf8View,
             SqlType::Bytea => DataType::BinaryView,
             SqlType::Date => DataType::Date32,
             SqlType::Time => DataType::Time64(TimeUnit::Microsecond),
@@ -120,6 +205,10 @@ impl SqlType {
     pub fn metadata(&self) -> Option<String> {
         match self {
             SqlType::Numeric(None) => Some("numeric".into()),
+            // Else it would be taken for one without a scale of its own.
+            SqlType::Numeric(Some((NUMERIC_PRECISION_MAX, s))) if is_free_scale(*s) => {
+                Some(format!("numeric({NUMERIC_PRECISION_MAX},{s})"))
+            }
             SqlType::Varchar(None) => Some("varchar".into()),
             SqlType::Varchar(Some(n)) => Some(format!("varchar({n})")),
             SqlType::Char(n) => Some(format!("char({n})")),
@@ -128,6 +217,8 @@ impl SqlType {
             SqlType::Json => Some("json".into()),
             SqlType::Jsonb => Some("jsonb".into()),
             SqlType::Oid => Some("oid".into()),
+            SqlType::Other(OtherType::Char) => Some("\"char\"".into()),
+            SqlType::Other(other) => Some(other.name().into()),
             _ => None,
         }
     }
@@ -144,6 +235,10 @@ impl SqlType {
     }
 
     fn from_tag(tag: &str) -> Option<SqlType> {
+        if let Some(declared) = tag.strip_prefix("numeric(").and_then(|t| t.strip_suffix(')')) {
+            let (precision, scale) = declared.split_once(',')?;
+            return Some(SqlType::Numeric(Some((precision.parse().ok()?, scale.parse().ok()?))));
+        }
         let (name, arg) = match tag.split_once('(') {
             Some((name, rest)) => (name, rest.strip_suffix(')')?.parse::<u32>().ok()),
             None => (tag, None),
@@ -157,7 +252,11 @@ impl SqlType {
             "json" => SqlType::Json,
             "jsonb" => SqlType::Jsonb,
             "oid" => SqlType::Oid,
-            _ => return None,
+            "\"char\"" => SqlType::Other(OtherType::Char),
+            name => {
+                let known = |o: &OtherType| *o != OtherType::Char && o.name() == name;
+                SqlType::Other(OtherType::ALL.into_iter().find(known)?)
+            }
         })
     }
 
@@ -173,6 +272,10 @@ impl SqlType {
             DataType::UInt32 => SqlType::Oid,
             DataType::Float16 | DataType::Float32 => SqlType::Float4,
             DataType::Float64 => SqlType::Float8,
+            // What aggregates, CASE and set operations leave of a numeric without a scale.
+            DataType::Decimal128(NUMERIC_PRECISION_MAX, s) if is_free_scale(*s) => {
+                SqlType::Numeric(None)
+            }
             DataType::Decimal32(p, s)
             | DataType::Decimal64(p, s)
             | DataType::Decimal128(p, s)

@@ -13,6 +13,7 @@ pub mod casts;
 mod error;
 mod functions;
 pub mod instant;
+mod lateral;
 mod names;
 mod now;
 mod numeric;
@@ -21,6 +22,7 @@ mod parser;
 pub mod privileges;
 mod relation;
 mod session;
+mod spread;
 mod statement;
 pub mod system_tables;
 mod temporal;
@@ -31,7 +33,6 @@ mod window;
 
 pub use bind::{Bound, bind};
 pub use error::{Error, Result};
-pub use functions::cast;
 pub use names::{output_name, output_names};
 pub use parser::{
     CURRENT_OF, MERGE_NOTHING, NO_DATA, OVERRIDING_SYSTEM, OVERRIDING_USER, PERIOD, Portion,

@@ -135,7 +135,14 @@ fn figure(expr: &Expr) -> Option<(String, bool)> {
                 None => figure(root),
             }
         }
-        Expr::Function(function) => strong(&last_part(&function.name)?),
+        Expr::Function(function) => match last_part(&function.name)?.as_str() {
+            "_substring_similar" => strong("substring"),
+            name => strong(name),
+        },
+        // `1::int unsigned` is `1::int AS unsigned`.
+        Expr::Cast { data_type, .. } if data_type.to_string().ends_with("UNSIGNED") => {
+            strong("unsigned")
+        }
         Expr::Cast { expr, data_type, .. } => match figure(expr) {
             Some((name, true)) => Some((name, true)),
             _ => Some((type_name(data_type), false)),
@@ -152,15 +159,17 @@ fn figure(expr: &Expr) -> Option<(String, bool)> {
                 _ => Some(("case".into(), false)),
             }
         }
-        Expr::Exists { .. } => strong("exists"),
+        Expr::Exists { negated: false, .. } => strong("exists"),
         Expr::Subquery(query) => match output_names(query).into_iter().next() {
             Some(Some(name)) if name != "?column?" => strong(&name),
             _ => None,
         },
+        Expr::BinaryOp { op: ast::BinaryOperator::Overlaps, .. } => strong("overlaps"),
         Expr::Array(_) => strong("array"),
         Expr::Tuple(_) => strong("row"),
         Expr::Extract { .. } => strong("extract"),
         Expr::Position { .. } => strong("position"),
+        Expr::Substring { shorthand: true, .. } => strong("substr"),
         Expr::Substring { .. } => strong("substring"),
         Expr::Overlay { .. } => strong("overlay"),
         Expr::Ceil { .. } => strong("ceil"),
@@ -179,9 +188,27 @@ fn last_part(name: &ObjectName) -> Option<String> {
     name.0.last()?.as_ident().map(normal)
 }
 
+/// Functions that DataFusion plans by the values of their literals.
+const BARE_LITERALS: &[&str] = &[
+    "approx_distinct",
+    "approx_percentile_cont",
+    "approx_percentile_cont_with_weight",
+    "arrow_cast",
+    "count",
+    "date_bin",
+    "lag",
+    "lead",
+    "nth_value",
+    "ntile",
+    "percentile_cont",
+    "round",
+    "struct",
+    "trunc",
+    "named_struct",
+];
+
 /// Makes the integer literals of a column of a select list what PostgreSQL makes of them:
-/// integers, not bigints. Only where they stand by themselves or in arithmetic, for functions
-/// want their literals bare.
+/// integers, not bigints.
 pub(crate) fn narrow_integers(expr: &mut Expr) {
     match expr {
         Expr::Value(value) => {
@@ -199,10 +226,41 @@ pub(crate) fn narrow_integers(expr: &mut Expr) {
         }
         Expr::Nested(inner) | Expr::UnaryOp { expr: inner, .. } => narrow_integers(inner),
         Expr::BinaryOp { left, op, right } => {
-            use ast::BinaryOperator::{Divide, Minus, Modulo, Multiply, Plus};
-            if matches!(op, Plus | Minus | Multiply | Divide | Modulo) {
+            use ast::BinaryOperator as Op;
+            if matches!(
+                op,
+                Op::Plus
+                    | Op::Minus
+                    | Op::Multiply
+                    | Op::Divide
+                    | Op::Modulo
+                    | Op::BitwiseAnd
+                    | Op::BitwiseOr
+                    | Op::BitwiseXor
+                    | Op::PGBitwiseXor
+                    | Op::PGBitwiseShiftLeft
+                    | Op::PGBitwiseShiftRight
+                    | Op::StringConcat
+            ) {
                 narrow_integers(left);
                 narrow_integers(right);
+            }
+        }
+        Expr::Array(array) => array.elem.iter_mut().for_each(narrow_integers),
+        Expr::Tuple(items) => items.iter_mut().for_each(narrow_integers),
+        Expr::CompoundFieldAccess { root, .. } => narrow_integers(root),
+        Expr::Function(function) if function.over.is_none() => {
+            let Some(name) = last_part(&function.name) else { return };
+            // Names that take their numbers bare: they are told by value, not by type.
+            if BARE_LITERALS.contains(&name.as_str()) {
+                return;
+            }
+            if let ast::FunctionArguments::List(list) = &mut function.args {
+                for arg in &mut list.args {
+                    if let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(arg)) = arg {
+                        narrow_integers(arg);
+                    }
+                }
             }
         }
         Expr::Case { conditions, else_result, .. } => {

@@ -21,9 +21,7 @@ use datafusion::logical_expr::{
 use crate::casts::rescale;
 use crate::error::Error;
 use crate::text::internal;
-
-/// The scale of quotients.
-const QUOTIENT_SCALE: i8 = 20;
+use crate::text::number::QUOTIENT_SCALE;
 
 /// An operator on numerics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

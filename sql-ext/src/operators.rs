@@ -9,7 +9,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use crate::casts::{is_unknown, sql_type, typed, wants_type};
+use crate::casts::{is_character, is_unknown, sql_type, typed, wants_type};
 use crate::numeric::{self, NumericOperator};
 
 /// The numeric type that holds exactly the digits of a text; `None` for what is no plain number.
@@ -50,6 +50,37 @@ impl ExprPlanner for PostgresOperatorPlanner {
                     expr.left = typed(expr.left, &ty);
                 } else {
                     expr.right = typed(expr.right, &ty);
+                }
+            }
+        }
+        // The blanks that fill a char(n) are no part of it beside other strings.
+        if matches!(
+            expr.op,
+            BinaryOperator::StringConcat
+                | BinaryOperator::Eq
+                | BinaryOperator::NotEq
+                | BinaryOperator::Lt
+                | BinaryOperator::LtEq
+                | BinaryOperator::Gt
+                | BinaryOperator::GtEq
+        ) {
+            let (left, right) = (sql_type(&expr.left, schema), sql_type(&expr.right, schema));
+            let padded = |ty: &Option<SqlType>| matches!(ty, Some(SqlType::Char(_)));
+            let both = padded(&left) && padded(&right) && expr.op != BinaryOperator::StringConcat;
+            let string = |ty: &Option<SqlType>| ty.as_ref().is_some_and(is_character);
+            if !both && string(&left) && string(&right) {
+                if padded(&left) {
+                    expr.left = typed(expr.left, &SqlType::Text);
+                }
+                if padded(&right) {
+                    expr.right = typed(expr.right, &SqlType::Text);
+                }
+            } else if expr.op == BinaryOperator::StringConcat {
+                if padded(&left) {
+                    expr.left = typed(expr.left, &SqlType::Text);
+                }
+                if padded(&right) {
+                    expr.right = typed(expr.right, &SqlType::Text);
                 }
             }
         }
@@ -106,6 +137,9 @@ fn literal_type(op: &BinaryOperator, other: &SqlType) -> Option<SqlType> {
     match op {
         O::Eq | O::NotEq | O::Lt | O::LtEq | O::Gt | O::GtEq => {
             wants_type(other).then(|| other.clone())
+        }
+        O::AtArrow | O::ArrowAt | O::PGOverlap => {
+            matches!(other, T::Array(_)).then(|| other.clone())
         }
         O::Plus | O::Minus | O::Multiply | O::Divide | O::Modulo => match (op, other) {
             (_, T::Int2 | T::Int4 | T::Int8 | T::Float4 | T::Float8 | T::Numeric(_)) => {

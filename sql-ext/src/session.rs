@@ -33,6 +33,7 @@ pub fn configure(
     functions.extend(now::functions(&catalog));
     crate::functions::install(&mut builder);
     builder.aggregate_functions().get_or_insert_default().extend(totals::functions());
+    builder.aggregate_functions().get_or_insert_default().extend(crate::spread::functions());
     let planners = builder.expr_planners().get_or_insert_default();
     planners.insert(0, Arc::new(PostgresOperatorPlanner));
     let analyzer = builder.analyzer().get_or_insert_default();

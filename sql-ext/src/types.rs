@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::FieldRef;
 use chronos_catalog::SqlType;
+use chronos_catalog::schema::OtherType;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, Ident, ObjectName,
@@ -20,9 +21,21 @@ use crate::error::{Error, Result};
 pub fn sql_type(data_type: &DataType) -> Result<SqlType> {
     Ok(match data_type {
         DataType::Boolean | DataType::Bool => SqlType::Bool,
-        DataType::SmallInt(_) | DataType::Int2(_) => SqlType::Int2,
-        DataType::Int(_) | DataType::Integer(_) | DataType::Int4(_) => SqlType::Int4,
-        DataType::BigInt(_) | DataType::Int8(_) => SqlType::Int8,
+        // `1::int unsigned` is `1::int AS unsigned`.
+        DataType::SmallInt(_)
+        | DataType::Int2(_)
+        | DataType::SmallIntUnsigned(_)
+        | DataType::Int2Unsigned(_) => SqlType::Int2,
+        DataType::Int(_)
+        | DataType::Integer(_)
+        | DataType::Int4(_)
+        | DataType::IntUnsigned(_)
+        | DataType::IntegerUnsigned(_)
+        | DataType::Int4Unsigned(_) => SqlType::Int4,
+        DataType::BigInt(_)
+        | DataType::Int8(_)
+        | DataType::BigIntUnsigned(_)
+        | DataType::Int8Unsigned(_) => SqlType::Int8,
         DataType::Real | DataType::Float4 => SqlType::Float4,
         DataType::DoublePrecision | DataType::Double(_) | DataType::Float8 => SqlType::Float8,
         DataType::Float(info) => match info {
@@ -105,7 +118,13 @@ fn custom(name: &ObjectName, arguments: &[String]) -> Result<SqlType> {
             _ => return Err(no_such_type(&name.to_string())),
         }),
         "bpchar" => SqlType::Text,
-        "char" => SqlType::Char(1),
+        // `"char"` is another type than `char`.
+        "char" => match name.0.last().and_then(|part| part.as_ident()) {
+            Some(ident) if ident.quote_style.is_some() => SqlType::Other(OtherType::Char),
+            _ => SqlType::Char(1),
+        },
+        "xid" => SqlType::Other(OtherType::Xid),
+        "jsonpath" => SqlType::Other(OtherType::Jsonpath),
         "name" => SqlType::Name,
         "bytea" => SqlType::Bytea,
         "date" => SqlType::Date,
@@ -117,7 +136,7 @@ fn custom(name: &ObjectName, arguments: &[String]) -> Result<SqlType> {
         "json" => SqlType::Json,
         "jsonb" => SqlType::Jsonb,
         "oid" | "regclass" | "regtype" | "regproc" | "regprocedure" | "regnamespace"
-        | "regrole" | "xid" | "cid" => SqlType::Oid,
+        | "regrole" | "cid" => SqlType::Oid,
         // PostgreSQL's own name of an array type.
         _ => match base.strip_prefix('_').map(element) {
             Some(Some(item)) => SqlType::Array(Box::new(item)),
@@ -140,7 +159,44 @@ fn last_part(name: &ObjectName) -> String {
     }
 }
 
+/// Types of PostgreSQL's that are not here.
+const MISSING: &[&str] = &[
+    "bit",
+    "varbit",
+    "money",
+    "timetz",
+    "inet",
+    "cidr",
+    "macaddr",
+    "macaddr8",
+    "point",
+    "line",
+    "lseg",
+    "box",
+    "path",
+    "polygon",
+    "circle",
+    "xml",
+    "tsvector",
+    "tsquery",
+    "int4range",
+    "int8range",
+    "numrange",
+    "tsrange",
+    "tstzrange",
+    "daterange",
+    "hstore",
+    "pg_lsn",
+];
+
 fn no_such_type(name: &str) -> Error {
+    let base = name.split('(').next().unwrap_or(name).trim().to_lowercase();
+    let known = MISSING.contains(&base.as_str())
+        || base.starts_with("bit varying")
+        || base.starts_with("time") && base.ends_with("with time zone");
+    if known {
+        return Error::Unsupported(format!("type {base}"));
+    }
     Error::postgres("42704", format!("type \"{}\" does not exist", name.to_lowercase()))
 }
 
@@ -195,6 +251,50 @@ impl TypePlanner for PostgresTypePlanner {
     }
 }
 
+/// A type as a cast names it.
+pub(crate) fn ast_type(ty: &SqlType) -> DataType {
+    let length = |n: u32| CharacterLength::IntegerLength { length: n.into(), unit: None };
+    match ty {
+        SqlType::Numeric(Some((p, s))) => {
+            DataType::Numeric(ExactNumberInfo::PrecisionAndScale((*p).into(), (*s).into()))
+        }
+        SqlType::Varchar(n) => DataType::Varchar(n.map(length)),
+        SqlType::Char(n) => DataType::Char(Some(length(*n))),
+        SqlType::Array(item) => {
+            DataType::Array(ArrayElemTypeDef::SquareBracket(Box::new(ast_type(item)), None))
+        }
+        SqlType::Json => DataType::JSON,
+        SqlType::Jsonb => DataType::JSONB,
+        SqlType::Bool => DataType::Bool,
+        SqlType::Int2 => DataType::Int2(None),
+        SqlType::Int4 => DataType::Int4(None),
+        SqlType::Int8 => DataType::Int8(None),
+        SqlType::Float4 => DataType::Float4,
+        SqlType::Float8 => DataType::Float8,
+        SqlType::Numeric(None) => DataType::Numeric(ExactNumberInfo::None),
+        SqlType::Text => DataType::Text,
+        SqlType::Bytea => DataType::Bytea,
+        SqlType::Date => DataType::Date,
+        SqlType::Time => DataType::Time(None, TimezoneInfo::None),
+        SqlType::Timestamp => DataType::Timestamp(None, TimezoneInfo::None),
+        SqlType::Timestamptz => DataType::Timestamp(None, TimezoneInfo::WithTimeZone),
+        SqlType::Interval => DataType::Interval { fields: None, precision: None },
+        SqlType::Uuid => DataType::Uuid,
+        SqlType::Name => custom_type("name"),
+        SqlType::Oid => custom_type("oid"),
+        SqlType::Other(OtherType::Char) => {
+            let quoted = datafusion::sql::sqlparser::ast::Ident::with_quote('"', "char");
+            DataType::Custom(ObjectName::from(vec![quoted]), vec![])
+        }
+        SqlType::Other(other) => custom_type(other.name()),
+    }
+}
+
+fn custom_type(name: &str) -> DataType {
+    let name = datafusion::sql::sqlparser::ast::Ident::new(name);
+    DataType::Custom(ObjectName::from(vec![name]), vec![])
+}
+
 /// The name of a type in `pg_type`, as a column that is cast to it gets it.
 pub(crate) fn type_name(data_type: &DataType) -> String {
     let name = match sql_type(data_type) {
@@ -219,6 +319,7 @@ pub(crate) fn type_name(data_type: &DataType) -> String {
             SqlType::Uuid => "uuid",
             SqlType::Json => "json",
             SqlType::Jsonb => "jsonb",
+            SqlType::Other(other) => other.name(),
             SqlType::Oid => return oid_name(data_type),
             // PostgreSQL names the column after the element's type.
             SqlType::Array(_) => return array_name(data_type),

@@ -127,7 +127,8 @@ pub(crate) fn hash_class(ty: &SqlType) -> Option<HashClass> {
         | SqlType::Char(_)
         | SqlType::Name
         | SqlType::Uuid
-        | SqlType::Jsonb => HashClass::Text,
+        | SqlType::Jsonb
+        | SqlType::Other(_) => HashClass::Text,
         SqlType::Bytea => HashClass::Bytes,
         SqlType::Date => HashClass::Date,
         SqlType::Time => HashClass::Time,

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::Write;
 
-use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::types::{FromSql, Kind, Type};
 
 /// Any value, as text.
 #[derive(Clone, Debug)]
@@ -46,8 +46,10 @@ impl<'a> FromSql<'a> for AnyText {
             Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::JSON | Type::UNKNOWN => {
                 std::str::from_utf8(raw)?.to_owned()
             }
-            Type::TEXT_ARRAY | Type::NAME_ARRAY => texts(&Vec::from_sql(ty, raw)?),
-            _ => return Err(format!("no text known for type {ty}").into()),
+            _ => match ty.kind() {
+                Kind::Array(item) => array(item, raw)?,
+                _ => return Err(format!("no text known for type {ty}").into()),
+            },
         };
         Ok(AnyText(text))
     }
@@ -57,20 +59,35 @@ impl<'a> FromSql<'a> for AnyText {
     }
 }
 
-/// A list of texts as PostgreSQL writes it.
-fn texts(items: &[Option<String>]) -> String {
-    let item = |item: &Option<String>| match item {
-        None => "NULL".to_owned(),
-        Some(text)
-            if text.is_empty()
-                || text.eq_ignore_ascii_case("null")
-                || text.contains(|c: char| c.is_whitespace() || r#"{}",\"#.contains(c)) =>
-        {
-            format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#))
-        }
-        Some(text) => text.clone(),
+/// An array of one dimension: dimensions, whether NULLs occur, the items' type, length and first
+/// subscript, then each item after its length.
+fn array(item: &Type, raw: &[u8]) -> Fallible<String> {
+    let word = |at: usize| -> Fallible<i32> {
+        let bytes = raw.get(at..at + 4).ok_or("an array that ends too soon")?;
+        Ok(i32::from_be_bytes(bytes.try_into()?))
     };
-    format!("{{{}}}", items.iter().map(item).collect::<Vec<_>>().join(","))
+    if word(0)? == 0 {
+        return Ok("{}".to_owned());
+    }
+    let mut words = Vec::new();
+    let mut at = 20;
+    for _ in 0..word(12)? {
+        let length = word(at)?;
+        at += 4;
+        let Ok(length) = usize::try_from(length) else {
+            words.push("NULL".to_owned());
+            continue;
+        };
+        let text = AnyText::from_sql(item, &raw[at..at + length])?.0;
+        at += length;
+        let special = |c: char| c.is_whitespace() || "{},\"\\".contains(c);
+        words.push(if text.is_empty() || text.contains(special) || text == "NULL" {
+            format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+        } else {
+            text
+        });
+    }
+    Ok(format!("{{{}}}", words.join(",")))
 }
 
 /// A float as PostgreSQL writes it, from its shortest digits in the form `d.ddde±x`. `digits` is

@@ -71,9 +71,12 @@ pub(super) fn from_binary(ty: &SqlType, bytes: &[u8]) -> PgResult<ScalarValue> {
             let value = number::parse_numeric(&text, p, s, declared.is_none())?;
             ScalarValue::Decimal128(Some(value), p, s)
         }
-        SqlType::Text | SqlType::Name | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Json => {
-            from_text(ty, utf8(bytes)?, &no_settings())?
-        }
+        SqlType::Text
+        | SqlType::Name
+        | SqlType::Varchar(_)
+        | SqlType::Char(_)
+        | SqlType::Json
+        | SqlType::Other(_) => from_text(ty, utf8(bytes)?, &no_settings())?,
         SqlType::Jsonb => match bytes {
             [1, text @ ..] => from_text(ty, utf8(text)?, &no_settings())?,
             _ => return Err(wrong()),

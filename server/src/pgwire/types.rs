@@ -1,6 +1,8 @@
 //! SQL types as the protocol names them: PostgreSQL's type OIDs, lengths and modifiers.
 
 use chronos_catalog::SqlType;
+use chronos_catalog::schema::OtherType;
+use chronos_sql_ext::casts::display_name;
 
 /// The types that are not arrays: with their OID, that of their array type, their length in
 /// bytes (-1: varies).
@@ -27,6 +29,7 @@ fn row(ty: &SqlType) -> (u32, u32, i16) {
         SqlType::Numeric(_) => (1700, 1231, -1),
         SqlType::Uuid => (2950, 2951, 16),
         SqlType::Jsonb => (3802, 3807, -1),
+        SqlType::Other(other) => other.oids(),
         SqlType::Array(item) => {
             let (_, array, _) = row(item);
             (array, array, -1)
@@ -86,7 +89,8 @@ pub fn of_oid(oid: u32) -> Option<SqlType> {
         1014 => return Some(SqlType::Array(Box::new(SqlType::Text))),
         _ => {}
     }
-    for ty in scalar {
+    let other = OtherType::ALL.into_iter().filter(|o| *o != OtherType::Void).map(SqlType::Other);
+    for ty in scalar.into_iter().chain(other) {
         let (own, array, _) = row(&ty);
         if own == oid {
             return Some(ty);
@@ -105,30 +109,7 @@ pub fn is_open(oid: u32) -> bool {
 
 /// The type's name as error messages have it: `double precision`, `integer[]`.
 pub fn name(ty: &SqlType) -> String {
-    match ty {
-        SqlType::Bool => "boolean",
-        SqlType::Bytea => "bytea",
-        SqlType::Name => "name",
-        SqlType::Int8 => "bigint",
-        SqlType::Int2 => "smallint",
-        SqlType::Int4 => "integer",
-        SqlType::Text => "text",
-        SqlType::Oid => "oid",
-        SqlType::Json | SqlType::Jsonb => "json",
-        SqlType::Float4 => "real",
-        SqlType::Float8 => "double precision",
-        SqlType::Char(_) => "character",
-        SqlType::Varchar(_) => "character varying",
-        SqlType::Date => "date",
-        SqlType::Time => "time",
-        SqlType::Timestamp => "timestamp",
-        SqlType::Timestamptz => "timestamp with time zone",
-        SqlType::Interval => "interval",
-        SqlType::Numeric(_) => "numeric",
-        SqlType::Uuid => "uuid",
-        SqlType::Array(item) => return format!("{}[]", name(item)),
-    }
-    .to_owned()
+    display_name(ty)
 }
 
 #[cfg(test)]

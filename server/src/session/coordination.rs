@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chronos_catalog::schema::OtherType;
 use chronos_catalog::{NameKind, SqlType, roles};
 use chronos_sql_ext::privileges::is_superuser;
 use datafusion::arrow::datatypes::{DataType, FieldRef};
@@ -19,17 +20,18 @@ use crate::error::{PgError, PgResult};
 
 /// The functions of this module: name, least and most arguments, type of the result.
 pub(super) const FUNCTIONS: [Entry; 17] = {
-    use SqlType::{Bool, Text};
+    use SqlType::Bool;
+    const VOID: SqlType = SqlType::Other(OtherType::Void);
     use Volatility::Volatile;
     [
-        ("pg_notify", (2, 2), Text, Volatile, pg_notify),
-        ("pg_sleep", (1, 1), Text, Volatile, pg_sleep),
+        ("pg_notify", (2, 2), VOID, Volatile, pg_notify),
+        ("pg_sleep", (1, 1), VOID, Volatile, pg_sleep),
         ("pg_cancel_backend", (1, 1), Bool, Volatile, pg_cancel_backend),
         ("pg_terminate_backend", (1, 2), Bool, Volatile, pg_terminate_backend),
-        ("pg_advisory_lock", (1, 2), Text, Volatile, |s, a, _| lock(s, a, SESSION)),
-        ("pg_advisory_lock_shared", (1, 2), Text, Volatile, |s, a, _| lock(s, a, SHARED)),
-        ("pg_advisory_xact_lock", (1, 2), Text, Volatile, |s, a, _| lock(s, a, OF_TRANSACTION)),
-        ("pg_advisory_xact_lock_shared", (1, 2), Text, Volatile, |s, a, _| {
+        ("pg_advisory_lock", (1, 2), VOID, Volatile, |s, a, _| lock(s, a, SESSION)),
+        ("pg_advisory_lock_shared", (1, 2), VOID, Volatile, |s, a, _| lock(s, a, SHARED)),
+        ("pg_advisory_xact_lock", (1, 2), VOID, Volatile, |s, a, _| lock(s, a, OF_TRANSACTION)),
+        ("pg_advisory_xact_lock_shared", (1, 2), VOID, Volatile, |s, a, _| {
             lock(s, a, Mode { shared: true, ..OF_TRANSACTION })
         }),
         ("pg_try_advisory_lock", (1, 2), Bool, Volatile, |s, a, _| try_lock(s, a, SESSION)),
@@ -42,11 +44,11 @@ pub(super) const FUNCTIONS: [Entry; 17] = {
         }),
         ("pg_advisory_unlock", (1, 2), Bool, Volatile, |s, a, _| unlock(s, a, false)),
         ("pg_advisory_unlock_shared", (1, 2), Bool, Volatile, |s, a, _| unlock(s, a, true)),
-        ("pg_advisory_unlock_all", (0, 0), Text, Volatile, unlock_all),
+        ("pg_advisory_unlock_all", (0, 0), VOID, Volatile, unlock_all),
         ("pg_notification_queue_usage", (0, 0), SqlType::Float8, Volatile, |_, _, _| {
             Ok(ScalarValue::Float64(Some(0.0)))
         }),
-        ("pg_sleep_for", (1, 1), Text, Volatile, pg_sleep_for),
+        ("pg_sleep_for", (1, 1), VOID, Volatile, pg_sleep_for),
     ]
 };
 

@@ -1,5 +1,6 @@
 //! From a parsed statement to a logical plan and the description of its columns.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -7,10 +8,11 @@ use chrono::DateTime;
 use chronos_catalog::{CommitTs, Objects, SqlType};
 use chronos_sql_ext::system_tables::{SystemCatalog, SystemSession, analyzer_rules, rewrite};
 use chronos_sql_ext::{Extension, Statement, StatementKind, TemporalCatalog};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::execution::config::SessionConfig;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast;
 
@@ -123,7 +125,13 @@ impl Session {
     }
 
     pub(super) async fn plan_once(&mut self, sql: &ast::Statement) -> PgResult<Planned> {
-        let state = self.state()?;
+        let mut state = self.state()?;
+        // The rows of a recursive query come in the order of its steps, as in PostgreSQL.
+        if matches!(sql, ast::Statement::Query(query)
+            if query.with.as_ref().is_some_and(|with| with.recursive))
+        {
+            state.config_mut().options_mut().execution.target_partitions = 1;
+        }
         let mut statement = sql.clone();
         self.expand_calls(&mut statement).await?;
         let (types, values) = {
@@ -144,14 +152,14 @@ impl Session {
         };
         let plan =
             state.statement_to_plan(DfStatement::Statement(Box::new(bound.statement))).await?;
-        let fields = self.fields(&plan, &names)?;
+        let fields = self.fields(&described(&plan, &state), &names)?;
         let (instants, holds_instants) = (bound.instant_parameters, bound.holds_instants);
-        let described = values.is_none();
+        let only_described = values.is_none();
         let plan = match values {
             Some(values) if !values.is_empty() => plan.with_param_values(values)?,
             _ => plan,
         };
-        if !described {
+        if !only_described {
             self.shared.check_columns(&plan, &state)?;
         }
         Ok(Planned { plan, fields, instants, holds_instants, types, state })
@@ -312,6 +320,30 @@ fn spread(names: &[Option<String>], width: usize) -> Vec<Option<&str>> {
 }
 
 /// Registers the functions that look at the session.
+/// The plan that tells a query's columns: DataFusion finds the common type of the branches of
+/// UNION, CASE and their like only when it analyses a plan.
+fn described<'a>(plan: &'a LogicalPlan, state: &SessionState) -> Cow<'a, LogicalPlan> {
+    let open = plan.exists(|node| {
+        if matches!(node, LogicalPlan::Union(_)) {
+            return Ok(true);
+        }
+        let mut found = false;
+        node.apply_expressions(|expr| {
+            found |= expr.exists(|e| Ok(matches!(e, Expr::Case(_))))?;
+            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+        })?;
+        Ok(found)
+    });
+    if !open.unwrap_or(false) {
+        return Cow::Borrowed(plan);
+    }
+    // What cannot be analysed yet, for want of parameters' types, is told by the plan as it is.
+    match state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {}) {
+        Ok(analyzed) => Cow::Owned(analyzed),
+        Err(_) => Cow::Borrowed(plan),
+    }
+}
+
 fn register(
     registry: &mut datafusion::execution::context::SessionContext,
     system: &SystemCatalog,

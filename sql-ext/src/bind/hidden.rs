@@ -141,7 +141,7 @@ fn collect(
     Ok(())
 }
 
-fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
+pub(super) fn constraint(operator: &JoinOperator) -> Option<&JoinConstraint> {
     match operator {
         JoinOperator::Join(c)
         | JoinOperator::Inner(c)
@@ -206,7 +206,7 @@ fn item(
 
 /// The columns that a table offers to a query which names those hidden ones; `None` for a view
 /// and for a name that is none (planning tells).
-fn table_columns(
+pub(super) fn table_columns(
     binder: &Binder<'_>,
     name: &ObjectName,
     named: &BTreeSet<String>,

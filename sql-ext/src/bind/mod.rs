@@ -6,8 +6,15 @@
 //! can be lost. A reference to a CTE stays as it is, or, with an instant, becomes the CTE's query
 //! with that instant.
 
+mod aggregates;
 mod columns;
+mod expressions;
 mod hidden;
+mod multisets;
+mod populate;
+mod rows;
+mod using;
+mod values;
 mod window;
 
 pub(crate) use window::WINDOW_FUNCTION;
@@ -233,6 +240,11 @@ impl<'a> Binder<'a> {
                 hidden::expand_wildcards(self, select)?;
                 let shown = columns::of_wildcards(self, select);
                 names::name_items(&mut select.projection, &shown);
+                let mut order_by = order_by;
+                rows::write_out(self, select, order_by.as_deref_mut());
+                using::qualify(self, select);
+                aggregates::tell_apart(&mut select.projection);
+                without_empty_group(select);
                 if let (Some(ast::Distinct::Distinct), Some(order_by)) =
                     (&select.distinct, order_by)
                 {
@@ -240,6 +252,7 @@ impl<'a> Binder<'a> {
                 }
                 for item in &mut select.projection {
                     if let ast::SelectItem::ExprWithAlias { expr, .. } = item {
+                        expressions::as_record(expr);
                         names::narrow_integers(expr);
                     }
                 }
@@ -248,6 +261,13 @@ impl<'a> Binder<'a> {
             ast::SetExpr::SetOperation { left, right, .. } => {
                 self.name_columns(left, None)?;
                 self.name_columns(right, None)
+            }
+            ast::SetExpr::Values(values) => {
+                values::like_the_others(values);
+                for expr in values.rows.iter_mut().flat_map(|row| row.iter_mut()) {
+                    names::narrow_integers(expr);
+                }
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -364,10 +384,14 @@ impl VisitorMut for Binder<'_> {
         if let Some(table) = table_command(query) {
             *query.body = table;
         }
-        if let ast::SetExpr::Values(values) = query.body.as_mut() {
-            for expr in values.rows.iter_mut().flat_map(|row| row.iter_mut()) {
-                names::narrow_integers(expr);
-            }
+        if let Err(error) = fetch_as_limit(query) {
+            return ControlFlow::Break(Box::new(error));
+        }
+        if matches!(*query.body, ast::SetExpr::SetOperation { .. }) {
+            values::of_set(&mut query.body);
+        }
+        if let Err(error) = multisets::number_rows(self, &mut query.body) {
+            return ControlFlow::Break(Box::new(error));
         }
         let named = hidden::named_in(query);
         self.queries.push((with, before, named));
@@ -384,17 +408,21 @@ impl VisitorMut for Binder<'_> {
     }
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> Flow {
-        flow(self.bind_factor(factor))
+        flow(populate::write_out(self, factor).and_then(|()| self.bind_factor(factor)))
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> Flow {
         crate::names::settle_numbers(expr);
+        expressions::settle(expr);
         ControlFlow::Continue(())
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> Flow {
         zone_as_function(expr);
         interval_as_cast(expr);
+        if let Err(error) = expressions::rewrite(expr) {
+            return ControlFlow::Break(Box::new(error));
+        }
         match window::rewrite(expr) {
             Ok(rewritten) => {
                 self.holds_instants |= rewritten;
@@ -423,10 +451,18 @@ fn interval_as_cast(expr: &mut Expr) {
     let Value::SingleQuotedString(text) = &value.value else { return };
     let text = text.to_lowercase();
     let words = || text.split(|c: char| !c.is_ascii_alphabetic());
+    let bytes = text.as_bytes();
+    let years = bytes.windows(2).any(|w| w[0].is_ascii_digit() && w[1] == b'-')
+        || text.contains(" - ")
+        || text.contains('+');
     let foreign = text.contains([':', '@'])
+        || years
         || text.starts_with('p')
         || words().any(|word| matches!(word, "ago" | "mon" | "mons" | "yr" | "yrs" | "hr" | "hrs"));
-    if interval.leading_field.is_none() && interval.last_field.is_none() && foreign {
+    let whole = interval.leading_field.is_none() && interval.last_field.is_none();
+    // Of a range of fields the text says all that there is.
+    let range = interval.last_field.is_some() && text.contains([':', '-', ' ']);
+    if whole && foreign || range {
         *expr = Expr::Cast {
             kind: ast::CastKind::Cast,
             expr: interval.value.clone(),
@@ -434,6 +470,37 @@ fn interval_as_cast(expr: &mut Expr) {
             array: false,
             format: None,
         };
+    }
+}
+
+/// `FETCH FIRST n ROWS ONLY` as `LIMIT n`.
+fn fetch_as_limit(query: &mut Query) -> std::result::Result<(), Error> {
+    let Some(fetch) = query.fetch.take() else { return Ok(()) };
+    if fetch.with_ties {
+        return Err(Error::unsupported("FETCH FIRST … WITH TIES"));
+    }
+    if fetch.percent {
+        return Err(Error::unsupported("FETCH FIRST … PERCENT"));
+    }
+    let one = || Expr::value(Value::Number("1".into(), false));
+    let count = Some(fetch.quantity.unwrap_or_else(one));
+    match &mut query.limit_clause {
+        Some(ast::LimitClause::LimitOffset { limit, .. }) => *limit = count,
+        place => {
+            *place = Some(ast::LimitClause::LimitOffset {
+                limit: count,
+                offset: None,
+                limit_by: vec![],
+            });
+        }
+    }
+    Ok(())
+}
+
+/// `GROUP BY ()` is one group of all rows, as of an aggregate without GROUP BY.
+fn without_empty_group(select: &mut ast::Select) {
+    if let ast::GroupByExpr::Expressions(group, _) = &mut select.group_by {
+        group.retain(|expr| !matches!(expr, Expr::Tuple(items) if items.is_empty()));
     }
 }
 

@@ -136,6 +136,33 @@ pub(crate) fn type_literals(expr: Expr, schema: &DFSchema) -> Result<Transformed
                 high: Box::new(like(*high, &ty)),
             }))
         }
+        // On its way through a join a subquery's value forgets what its Arrow type does not tell.
+        Expr::ScalarFunction(mut call)
+            if call.args.iter().any(|a| matches!(a, Expr::ScalarSubquery(_))) =>
+        {
+            for arg in &mut call.args {
+                if matches!(arg, Expr::ScalarSubquery(_))
+                    && let Some(ty) = sql_type(arg, schema)
+                    && ty.metadata().is_some()
+                {
+                    let field = std::sync::Arc::new(ty.field("cast", true));
+                    *arg = Expr::Cast(Cast::new_from_field(Box::new(arg.clone()), field));
+                }
+            }
+            Transformed::yes(Expr::ScalarFunction(call))
+        }
+        Expr::ScalarFunction(mut call) if crate::functions::scalar(call.func.name()).is_none() => {
+            // The blanks that fill a char(n) are no part of it.
+            let mut changed = false;
+            for arg in &mut call.args {
+                if matches!(sql_type(arg, schema), Some(SqlType::Char(_))) {
+                    *arg = typed(arg.clone(), &SqlType::Text);
+                    changed = true;
+                }
+            }
+            let expr = Expr::ScalarFunction(call);
+            if changed { Transformed::yes(expr) } else { Transformed::no(expr) }
+        }
         Expr::Case(Case { expr: Some(operand), when_then_expr, else_expr }) => {
             let ty = sql_type(&operand, schema);
             let when_then_expr = when_then_expr

@@ -21,6 +21,7 @@ pub(crate) use numbers::rescale;
 pub(crate) use rule::{PostgresCastRule, rewrite};
 
 use chronos_catalog::SqlType;
+use chronos_catalog::schema::OtherType;
 
 /// A type's name as error messages have it: `double precision`, `integer[]`, `numeric(10,2)`
 /// without its modifier.
@@ -47,6 +48,8 @@ pub fn display_name(ty: &SqlType) -> String {
         SqlType::Interval => "interval",
         SqlType::Numeric(_) => "numeric",
         SqlType::Uuid => "uuid",
+        SqlType::Other(OtherType::Char) => "\"char\"",
+        SqlType::Other(other) => other.name(),
         SqlType::Array(item) => return format!("{}[]", display_name(item)),
     }
     .to_owned()
@@ -54,7 +57,10 @@ pub fn display_name(ty: &SqlType) -> String {
 
 /// Whether values of the type are text to the user.
 pub(crate) fn is_character(ty: &SqlType) -> bool {
-    matches!(ty, SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Name)
+    matches!(
+        ty,
+        SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Name | SqlType::Other(_)
+    )
 }
 
 /// Whether it is an integer, numeric or float.

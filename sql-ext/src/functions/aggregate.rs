@@ -13,7 +13,7 @@ use datafusion::logical_expr::expr::AggregateFunction;
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::planner::{PlannerResult, RawAggregateExpr};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Expr, Signature, Volatility,
+    Accumulator, AggregateUDF, AggregateUDFImpl, Expr, Signature, Volatility, lit,
 };
 
 use super::function::{Call, Definition, P, f};
@@ -24,8 +24,9 @@ use crate::error::Error;
 use crate::text::json as form;
 
 /// Name, arity, what each input becomes, what the array becomes.
-const AGGREGATES: [(&str, usize, &str, &str); 4] = [
+const AGGREGATES: [(&str, usize, &str, &str); 5] = [
     ("json_agg", 1, "to_json", "_json_from"),
+    ("_json_agg_rows", 1, "to_json", "_json_rows_from"),
     ("jsonb_agg", 1, "to_jsonb", "_jsonb_from"),
     ("json_object_agg", 2, "_json_member", "_json_object_from"),
     ("jsonb_object_agg", 2, "_json_member", "_jsonb_object_from"),
@@ -43,7 +44,17 @@ pub(crate) fn functions() -> impl Iterator<Item = Arc<AggregateUDF>> {
 pub(crate) fn plan(expr: RawAggregateExpr) -> Result<PlannerResult<RawAggregateExpr>> {
     let found = AGGREGATES.iter().find(|(name, ..)| *name == expr.func.name());
     let Some((name, arity, each, whole)) = found else {
-        return Ok(PlannerResult::Original(expr));
+        return Ok(match expr.func.name() {
+            "string_agg" => {
+                check_order(&expr, &expr.args)?;
+                string_agg(expr)
+            }
+            "array_agg" if expr.distinct && expr.args.len() == 1 => {
+                check_order(&expr, &expr.args)?;
+                PlannerResult::Planned(array_of(expr))
+            }
+            _ => PlannerResult::Original(expr),
+        });
     };
     let (Some(each), Some(whole)) = (scalar(each), scalar(whole)) else {
         return Ok(PlannerResult::Original(expr));
@@ -51,15 +62,53 @@ pub(crate) fn plan(expr: RawAggregateExpr) -> Result<PlannerResult<RawAggregateE
     if expr.args.len() != *arity {
         return Err(Error::postgres("42883", format!("function {name} does not exist")).into());
     }
+    check_order(&expr, &expr.args)?;
+    let array = array_of(RawAggregateExpr { args: vec![each.call(expr.args.clone())], ..expr });
+    Ok(PlannerResult::Planned(whole.call(vec![array])))
+}
+
+/// The array of an aggregate's inputs. PostgreSQL finds distinct values by sorting them, and
+/// leaves them so; DataFusion orders by what another aggregate of the query wants.
+fn array_of(expr: RawAggregateExpr) -> Expr {
+    let (mut ascending, mut nulls_first) = (true, false);
+    if let [order] = expr.order_by.as_slice() {
+        (ascending, nulls_first) = (order.asc, order.nulls_first);
+    }
+    let distinct = expr.distinct;
+    let order_by = if distinct { Vec::new() } else { expr.order_by };
     let array = Expr::AggregateFunction(AggregateFunction::new_udf(
         array_agg_udaf(),
-        vec![each.call(expr.args)],
-        expr.distinct,
+        expr.args,
+        distinct,
         expr.filter,
-        expr.order_by,
+        order_by,
         expr.null_treatment,
     ));
-    Ok(PlannerResult::Planned(whole.call(vec![array])))
+    match scalar("_sorted") {
+        Some(sorted) if distinct => sorted.call(vec![array, lit(ascending), lit(nulls_first)]),
+        _ => array,
+    }
+}
+
+/// Of distinct values only the values themselves have an order.
+fn check_order(expr: &RawAggregateExpr, values: &[Expr]) -> Result<()> {
+    if expr.distinct && expr.order_by.iter().any(|order| !values.contains(&order.expr)) {
+        let message =
+            "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list";
+        return Err(Error::postgres("42P10", message).into());
+    }
+    Ok(())
+}
+
+/// `string_agg(x, ',' …)` as the array of its inputs, joined.
+fn string_agg(expr: RawAggregateExpr) -> PlannerResult<RawAggregateExpr> {
+    let (Some(whole), [value, Expr::Literal(..)]) = (scalar("_string_from"), expr.args.as_slice())
+    else {
+        return PlannerResult::Original(expr);
+    };
+    let (value, by) = (value.clone(), expr.args[1].clone());
+    let array = array_of(RawAggregateExpr { args: vec![value], ..expr });
+    PlannerResult::Planned(whole.call(vec![array, by]))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -140,6 +189,55 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
             Ok(Value::Text(format!("[{}]", items.join(", "))))
         },
     ),
+    f(
+        "_json_rows_from",
+        &[P::Array],
+        |_| SqlType::Json,
+        |_, a| {
+            let items: Vec<&str> = a[0]
+                .list()
+                .iter()
+                .map(|item| if item.is_null() { "null" } else { item.text() })
+                .collect();
+            Ok(Value::Text(format!("[{}]", items.join(", \n "))))
+        },
+    ),
+    f(
+        "_string_from",
+        &[P::Array, P::Any],
+        |types| match types.first() {
+            Some(SqlType::Array(item)) if **item == SqlType::Bytea => SqlType::Bytea,
+            _ => SqlType::Text,
+        },
+        |c, a| {
+            let mut present = a[0].list().iter().filter(|item| !item.is_null()).peekable();
+            if present.peek().is_none() {
+                return Ok(Value::Null);
+            }
+            if let Some(Value::Bytes(_)) = present.peek() {
+                let by = match &a[1] {
+                    Value::Bytes(by) => by.clone(),
+                    other => crate::text::bytea::parse(other.text())?,
+                };
+                let parts: Vec<&[u8]> = present
+                    .map(|item| match item {
+                        Value::Bytes(bytes) => bytes.as_slice(),
+                        _ => &[],
+                    })
+                    .collect();
+                return Ok(Value::Bytes(parts.join(by.as_slice())));
+            }
+            let item = match c.types.first() {
+                Some(SqlType::Array(item)) => item.as_ref().clone(),
+                _ => SqlType::Text,
+            };
+            let words: Vec<String> = present
+                .map(|value| super::convert::text_of(value, &item, c.zone))
+                .collect::<Result<_>>()?;
+            Ok(Value::Text(words.join(a[1].text())))
+        },
+    )
+    .called(),
     f("_jsonb_from", &[P::Array], |_| SqlType::Jsonb, |c, a| jsonb(&Json::Array(array(c, a)?))),
     f(
         "_json_object_from",

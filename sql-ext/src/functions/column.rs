@@ -157,7 +157,8 @@ pub(crate) fn array_of(values: &[Value], ty: &SqlType) -> Result<ArrayRef> {
         | SqlType::Name
         | SqlType::Uuid
         | SqlType::Json
-        | SqlType::Jsonb => Arc::new(collect!(StringViewArray, Value::Text(v) => v.as_str())),
+        | SqlType::Jsonb
+        | SqlType::Other(_) => Arc::new(collect!(StringViewArray, Value::Text(v) => v.as_str())),
         SqlType::Bytea => Arc::new(collect!(BinaryViewArray, Value::Bytes(v) => v.as_slice())),
         SqlType::Date => Arc::new(collect!(Date32Array, Value::Date(v) => *v)),
         SqlType::Time => Arc::new(collect!(Time64MicrosecondArray, Value::Time(v) => *v)),

@@ -120,7 +120,7 @@ pub(crate) fn convert(value: Value, from: &SqlType, to: &SqlType, zone: Tz) -> R
 
 /// Whether it is a string type, to which and from which everything casts.
 pub(crate) fn is_text(ty: &SqlType) -> bool {
-    matches!(ty, SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Name)
+    crate::casts::is_character(ty)
 }
 
 /// An explicit cast cuts what is too long, and `char(n)` pads.
@@ -166,9 +166,11 @@ pub(crate) fn parse(text: &str, to: &SqlType, zone: Tz) -> Result<Value> {
             let units = number::parse_numeric(text, *precision, *scale, false)?;
             Value::Numeric(Decimal { units, scale: *scale as u8 })
         }
-        SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Name => {
-            Value::Text(cut(text.to_owned(), to))
-        }
+        SqlType::Text
+        | SqlType::Varchar(_)
+        | SqlType::Char(_)
+        | SqlType::Name
+        | SqlType::Other(_) => Value::Text(cut(text.to_owned(), to)),
         SqlType::Bytea => Value::Bytes(bytea::parse(text)?),
         SqlType::Date => Value::Date(datetime::parse_date(text)?),
         SqlType::Time => Value::Time(datetime::parse_time(text)?),

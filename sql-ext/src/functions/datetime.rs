@@ -84,6 +84,11 @@ fn add_zoned(t: i64, by: Interval, zone: Tz) -> Option<i64> {
     moved.checked_add(by.micros)
 }
 
+/// A time moved by an interval.
+pub(crate) fn moved(a: &Value, by: Interval, zone: Tz) -> Result<Value> {
+    plus(a, by, zone)
+}
+
 fn plus(a: &Value, by: Interval, zone: Tz) -> Result<Value> {
     Ok(match a {
         Value::Timestamptz(t) => {
@@ -315,18 +320,38 @@ fn part(field: &str, value: &Value, ty: &SqlType, zone: Tz) -> Result<Decimal> {
     }))
 }
 
+/// A field's name without quotes, and its shorter and longer spellings as one.
+fn field_name(name: &str) -> String {
+    let inner = ['"', '\''].iter().find_map(|q| name.strip_prefix(*q)?.strip_suffix(*q));
+    let name = inner.unwrap_or(name).to_lowercase();
+    match name.as_str() {
+        "millisecond" | "msec" | "msecs" => "milliseconds".to_owned(),
+        "microsecond" | "usec" | "usecs" => "microseconds".to_owned(),
+        "sec" | "secs" => "second".to_owned(),
+        "min" | "mins" => "minute".to_owned(),
+        "hr" | "hrs" => "hour".to_owned(),
+        "mon" | "mons" => "month".to_owned(),
+        "yr" | "yrs" => "year".to_owned(),
+        "centuries" => "century".to_owned(),
+        "decades" => "decade".to_owned(),
+        "millennia" => "millennium".to_owned(),
+        "weeks" => "week".to_owned(),
+        _ => name,
+    }
+}
+
 fn extract(c: &Call<'_>, a: &[Value]) -> Result<Value> {
     if infinite_value(&a[1]) {
         return Err(Error::unsupported("extract from infinity").into());
     }
-    Ok(Value::Numeric(part(&a[0].text().to_lowercase(), &a[1], &c.types[1], c.zone)?))
+    Ok(Value::Numeric(part(&field_name(a[0].text()), &a[1], &c.types[1], c.zone)?))
 }
 
 fn date_part(c: &Call<'_>, a: &[Value]) -> Result<Value> {
     if infinite_value(&a[1]) {
         return Err(Error::unsupported("date_part of infinity").into());
     }
-    Ok(Value::Float(part(&a[0].text().to_lowercase(), &a[1], &c.types[1], c.zone)?.to_f64()))
+    Ok(Value::Float(part(&field_name(a[0].text()), &a[1], &c.types[1], c.zone)?.to_f64()))
 }
 
 fn infinite_value(value: &Value) -> bool {
@@ -366,7 +391,7 @@ fn truncated(field: &str, t: i64, ty: &str) -> Result<i64> {
 }
 
 fn date_trunc(c: &Call<'_>, a: &[Value]) -> Result<Value> {
-    let field = a[0].text().to_lowercase();
+    let field = field_name(a[0].text());
     Ok(match &a[1] {
         t if infinite_value(t) => t.clone(),
         Value::Timestamptz(t) => {
@@ -457,8 +482,44 @@ fn time_bucket(_: &Call<'_>, a: &[Value]) -> Result<Value> {
     })
 }
 
+/// Seconds east of Greenwich of a zone that is written as an offset. As in POSIX, and unlike
+/// ISO 8601, `+02:00` lies west.
+fn posix_offset(name: &str) -> Option<i64> {
+    let (sign, rest) = match name.trim().split_at_checked(1)? {
+        ("+", rest) => (-1, rest),
+        ("-", rest) => (1, rest),
+        _ => return None,
+    };
+    let mut parts = rest.split(':').map(|p| p.parse::<i64>().ok());
+    let hours = parts.next()??;
+    let minutes = parts.next().unwrap_or(Some(0))?;
+    let seconds = parts.next().unwrap_or(Some(0))?;
+    Some(sign * (hours * 3600 + minutes * 60 + seconds))
+}
+
+/// `t AT TIME ZONE interval`
+fn at_offset(_: &Call<'_>, a: &[Value]) -> Result<Value> {
+    let offset = interval(&a[0]);
+    if offset.months != 0 || offset.days != 0 {
+        let message = "interval time zone must not include months or days";
+        return Err(Error::postgres("22023", message).into());
+    }
+    Ok(shifted(&a[1], offset.micros))
+}
+
+/// An instant as local time that is so much ahead of UTC, or the other way round.
+fn shifted(value: &Value, micros_east: i64) -> Value {
+    match value {
+        Value::Timestamptz(t) => Value::Timestamp(t.saturating_add(micros_east)),
+        t => Value::Timestamptz(micros(t).saturating_sub(micros_east)),
+    }
+}
+
 /// `t AT TIME ZONE zone`
 fn at_zone(_: &Call<'_>, a: &[Value]) -> Result<Value> {
+    if let Some(seconds) = posix_offset(a[0].text()) {
+        return Ok(shifted(&a[1], seconds * SECOND));
+    }
     let zone = zone::named(a[0].text())?;
     Ok(match &a[1] {
         Value::Timestamptz(t) => Value::Timestamp(to_local(zone, *t)),
@@ -599,7 +660,15 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
     f("extract", &[P::Text, P::Interval], PART, extract),
     f("date_part", &[P::Text, P::Timestamptz], FLOAT, date_part),
     f("date_part", &[P::Text, P::Timestamp], FLOAT, date_part),
-    f("date_part", &[P::Text, P::Date], FLOAT, date_part),
+    // A date has the times of its midnight here, unlike in extract.
+    f("date_part", &[P::Text, P::Date], FLOAT, |c, a| {
+        let midnight = [a[0].clone(), Value::Timestamp(micros(&a[1]))];
+        let types = [SqlType::Text, SqlType::Timestamp];
+        match &a[1] {
+            date if infinite_value(date) => date_part(c, a),
+            _ => date_part(&Call { types: &types, zone: c.zone }, &midnight),
+        }
+    }),
     f("date_part", &[P::Text, P::Time], FLOAT, date_part),
     f("date_part", &[P::Text, P::Interval], FLOAT, date_part),
     f("date_trunc", &[P::Text, P::Timestamptz], TIMESTAMPTZ, date_trunc),
@@ -613,6 +682,8 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
     f("time_bucket", &[P::Interval, P::Date], same, time_bucket),
     f("timezone", &[P::Text, P::Timestamptz], TIMESTAMP, at_zone),
     f("timezone", &[P::Text, P::Timestamp], TIMESTAMPTZ, at_zone),
+    f("timezone", &[P::Interval, P::Timestamptz], TIMESTAMP, at_offset),
+    f("timezone", &[P::Interval, P::Timestamp], TIMESTAMPTZ, at_offset),
     f("make_date", &[P::Int4, P::Int4, P::Int4], DATE, |_, a| {
         Ok(Value::Date(make_date(a[0].int(), a[1].int(), a[2].int())? as i32))
     }),
@@ -655,4 +726,87 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
     f("isfinite", &[P::Timestamp], BOOL, |_, a| Ok((!infinite_value(&a[0])).into())),
     f("isfinite", &[P::Date], BOOL, |_, a| Ok((!infinite_value(&a[0])).into())),
     f("isfinite", &[P::Interval], BOOL, |_, _| Ok(true.into())),
+];
+
+fn compared(a: &[Value]) -> std::cmp::Ordering {
+    super::compare::compare(&a[0], &a[1])
+}
+
+/// Whether two periods, each of a start and an end or length, share a moment.
+fn overlap(c: &Call<'_>, a: &[Value]) -> Result<Value> {
+    let period = |from: &Value, to: &Value| -> Result<(i64, i64)> {
+        let start = micros(from);
+        let end = match to {
+            Value::Interval(length) => match from {
+                Value::Time(t) => (t + length.micros).rem_euclid(DAY),
+                from => micros(&plus(from, *length, c.zone)?),
+            },
+            to => micros(to),
+        };
+        Ok((start.min(end), start.max(end)))
+    };
+    let (a, b) = (period(&a[0], &a[1])?, period(&a[2], &a[3])?);
+    let (first, second) = if a.0 <= b.0 { (a, b) } else { (b, a) };
+    // A period without length is a moment.
+    Ok((first.0 == second.0 || second.0 < first.1).into())
+}
+
+/// A time with so many digits of its seconds.
+fn rounded(_: &Call<'_>, a: &[Value]) -> Result<Value> {
+    let unit = 10i64.pow(6 - u32::try_from(a[1].int().clamp(0, 6)).unwrap_or(6));
+    let round = |t: i64| {
+        let half = if t < 0 { -unit / 2 } else { unit / 2 };
+        t.saturating_add(half) / unit * unit
+    };
+    Ok(match &a[0] {
+        t if infinite_value(t) => t.clone(),
+        Value::Timestamp(t) => Value::Timestamp(round(*t)),
+        Value::Timestamptz(t) => Value::Timestamptz(round(*t)),
+        Value::Time(t) => Value::Time(round(*t)),
+        other => other.clone(),
+    })
+}
+
+/// Seconds, but of a date whole ones.
+const MICROS: fn(&[SqlType]) -> SqlType = |types| {
+    let scale = if types.get(1) == Some(&SqlType::Date) { 0 } else { 6 };
+    SqlType::Numeric(Some((38, scale)))
+};
+const MILLIS: fn(&[SqlType]) -> SqlType = |_| SqlType::Numeric(Some((38, 3)));
+
+pub(crate) static MORE_FUNCTIONS: &[Definition] = &[
+    f("_extract_micros", &[P::Text, P::Timestamptz], MICROS, extract),
+    f("_extract_micros", &[P::Text, P::Timestamp], MICROS, extract),
+    f("_extract_micros", &[P::Text, P::Date], MICROS, extract),
+    f("_extract_micros", &[P::Text, P::Time], MICROS, extract),
+    f("_extract_micros", &[P::Text, P::Interval], MICROS, extract),
+    f("_extract_millis", &[P::Text, P::Timestamptz], MILLIS, extract),
+    f("_extract_millis", &[P::Text, P::Timestamp], MILLIS, extract),
+    f("_extract_millis", &[P::Text, P::Date], MILLIS, extract),
+    f("_extract_millis", &[P::Text, P::Time], MILLIS, extract),
+    f("_extract_millis", &[P::Text, P::Interval], MILLIS, extract),
+    f("_interval_eq", &[P::Interval, P::Interval], BOOL, |_, a| Ok(compared(a).is_eq().into())),
+    f("_interval_ne", &[P::Interval, P::Interval], BOOL, |_, a| Ok(compared(a).is_ne().into())),
+    f("_interval_lt", &[P::Interval, P::Interval], BOOL, |_, a| Ok(compared(a).is_lt().into())),
+    f("_interval_le", &[P::Interval, P::Interval], BOOL, |_, a| Ok(compared(a).is_le().into())),
+    f("_interval_gt", &[P::Interval, P::Interval], BOOL, |_, a| Ok(compared(a).is_gt().into())),
+    f("_interval_ge", &[P::Interval, P::Interval], BOOL, |_, a| Ok(compared(a).is_ge().into())),
+    f("overlaps", &[P::Timestamptz, P::Timestamptz, P::Timestamptz, P::Timestamptz], BOOL, overlap),
+    f("overlaps", &[P::Timestamptz, P::Interval, P::Timestamptz, P::Interval], BOOL, overlap),
+    f("overlaps", &[P::Timestamptz, P::Interval, P::Timestamptz, P::Timestamptz], BOOL, overlap),
+    f("overlaps", &[P::Timestamptz, P::Timestamptz, P::Timestamptz, P::Interval], BOOL, overlap),
+    f("overlaps", &[P::Timestamp, P::Timestamp, P::Timestamp, P::Timestamp], BOOL, overlap),
+    f("overlaps", &[P::Timestamp, P::Interval, P::Timestamp, P::Interval], BOOL, overlap),
+    f("overlaps", &[P::Timestamp, P::Interval, P::Timestamp, P::Timestamp], BOOL, overlap),
+    f("overlaps", &[P::Timestamp, P::Timestamp, P::Timestamp, P::Interval], BOOL, overlap),
+    f("overlaps", &[P::Time, P::Time, P::Time, P::Time], BOOL, overlap),
+    f("overlaps", &[P::Time, P::Interval, P::Time, P::Interval], BOOL, overlap),
+    f("_round_time", &[P::Timestamptz, P::Int4], TIMESTAMPTZ, rounded),
+    f("_round_time", &[P::Timestamp, P::Int4], TIMESTAMP, rounded),
+    f("_round_time", &[P::Time, P::Int4], |_| SqlType::Time, rounded),
+    f("date_trunc", &[P::Text, P::Time], INTERVAL, |c, a| {
+        let Value::Time(t) = &a[1] else { return Ok(Value::Null) };
+        let time = Value::Interval(Interval { months: 0, days: 0, micros: *t });
+        date_trunc(c, &[a[0].clone(), time])
+    }),
 ];

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, FieldRef};
 use chrono_tz::Tz;
 use chronos_catalog::SqlType;
@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 use super::column::{array_of, readable, value_at};
 use super::convert::convert;
 use super::value::Value;
+pub(crate) use crate::casts::display_name as type_name;
 use crate::error::Error;
 
 /// What a parameter takes.
@@ -29,10 +30,8 @@ pub(crate) enum P {
     Int4,
     Int8,
     Float,
-    #[expect(dead_code, reason = "no function declares one yet")]
     Numeric,
     Text,
-    #[expect(dead_code, reason = "no function declares one yet")]
     Bytea,
     Date,
     Time,
@@ -152,7 +151,8 @@ impl P {
             | (P::Jsonb, T::Jsonb)
             | (P::Array, T::Array(_)) => 8,
             (P::TextArray | P::JsonbArray, T::Array(_)) => 8,
-            (P::Int4, T::Int2 | T::Int8) | (P::Text, T::Varchar(_) | T::Char(_) | T::Name) => 7,
+            (P::Int4, T::Int2 | T::Int8)
+            | (P::Text, T::Varchar(_) | T::Char(_) | T::Name | T::Other(_)) => 7,
             (P::Float, T::Float4) => 7,
             (P::Int8, T::Int4 | T::Int2 | T::Oid) => 6,
             (P::Numeric, T::Int2 | T::Int4 | T::Int8) => 4,
@@ -249,34 +249,6 @@ impl PostgresFunction {
 /// Whether a field is that of a literal to which nothing gave a type. Typed text is Utf8View.
 fn is_unknown(field: &FieldRef) -> bool {
     matches!(field.data_type(), DataType::Utf8 | DataType::Null) && field.metadata().is_empty()
-}
-
-/// A type's name in messages.
-pub(crate) fn type_name(ty: &SqlType) -> String {
-    match ty {
-        SqlType::Bool => "boolean".into(),
-        SqlType::Int2 => "smallint".into(),
-        SqlType::Int4 => "integer".into(),
-        SqlType::Int8 => "bigint".into(),
-        SqlType::Float4 => "real".into(),
-        SqlType::Float8 => "double precision".into(),
-        SqlType::Numeric(_) => "numeric".into(),
-        SqlType::Text => "text".into(),
-        SqlType::Varchar(_) => "character varying".into(),
-        SqlType::Char(_) => "character".into(),
-        SqlType::Name => "name".into(),
-        SqlType::Bytea => "bytea".into(),
-        SqlType::Date => "date".into(),
-        SqlType::Time => "time without time zone".into(),
-        SqlType::Timestamp => "timestamp without time zone".into(),
-        SqlType::Timestamptz => "timestamp with time zone".into(),
-        SqlType::Interval => "interval".into(),
-        SqlType::Uuid => "uuid".into(),
-        SqlType::Json => "json".into(),
-        SqlType::Jsonb => "jsonb".into(),
-        SqlType::Oid => "oid".into(),
-        SqlType::Array(item) => format!("{}[]", type_name(item)),
-    }
 }
 
 /// The session's time zone.
@@ -379,7 +351,11 @@ pub(crate) fn evaluate(
     }
     let array = array_of(&results, returns)?;
     if scalar {
-        return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?));
+        // A list's scalar made from an array forgets its items' metadata.
+        return Ok(ColumnarValue::Scalar(match array.as_list_opt::<i32>() {
+            Some(list) => ScalarValue::List(Arc::new(list.clone())),
+            None => ScalarValue::try_from_array(&array, 0)?,
+        }));
     }
     Ok(ColumnarValue::Array(array))
 }

@@ -372,6 +372,70 @@ fn object_values_text(c: &Call<'_>, a: &[Value]) -> Result<Value> {
     Ok(Value::List(members.iter().map(|(_, value)| as_text(value, &ty)).collect::<Result<_>>()?))
 }
 
+/// The members of a `json`, in their order.
+fn members_of(a: &[Value], name: &str) -> Result<Vec<(String, Json)>> {
+    match read(a[0].text())? {
+        Json::Object(members) => Ok(members.into_iter().collect()),
+        _ => Err(Error::postgres("22023", format!("cannot call {name} on a non-object")).into()),
+    }
+}
+
+/// An array of JSON as the text of an array.
+fn array_literal(_: &Call<'_>, a: &[Value]) -> Result<Value> {
+    let Json::Array(items) = read(a[0].text())? else { return Ok(Value::Null) };
+    let words: Vec<String> = items
+        .iter()
+        .map(|item| match item {
+            Json::Null => "NULL".to_owned(),
+            Json::String(text) => {
+                crate::text::to_string(|out| crate::text::array::write_item(out, text.as_bytes()))
+            }
+            other => {
+                let text = other.to_string();
+                crate::text::to_string(|out| crate::text::array::write_item(out, text.as_bytes()))
+            }
+        })
+        .collect();
+    Ok(Value::Text(format!("{{{}}}", words.join(","))))
+}
+
+/// Keys and values of `json_object`, from one array of both or from two.
+fn paired(a: &[Value]) -> Result<Vec<(String, Json)>> {
+    let value = |v: &Value| match v {
+        Value::Null => Json::Null,
+        other => Json::String(other.text().to_owned()),
+    };
+    let key = |v: &Value| match v {
+        Value::Null => Err(Error::postgres("22004", "null value not allowed for object key")),
+        other => Ok(other.text().to_owned()),
+    };
+    let pairs: Vec<(&Value, &Value)> = match a {
+        [both] if both.list().len() % 2 == 1 => {
+            let message = "array must have even number of elements";
+            return Err(Error::postgres("2202E", message).into());
+        }
+        [both] => both.list().chunks(2).map(|pair| (&pair[0], &pair[1])).collect(),
+        [keys, values] if keys.list().len() != values.list().len() => {
+            return Err(Error::postgres("2202E", "mismatched array dimensions").into());
+        }
+        [keys, values] => keys.list().iter().zip(values.list()).collect(),
+        _ => Vec::new(),
+    };
+    pairs.into_iter().map(|(k, v)| Ok((key(k)?, value(v)))).collect()
+}
+
+fn paired_text(a: &[Value]) -> Result<String> {
+    let mut out = String::from("{");
+    for (i, (key, value)) in paired(a)?.iter().enumerate() {
+        out.push_str(if i > 0 { ", " } else { "" });
+        form::string(&mut out, key)?;
+        out.push_str(" : ");
+        out.push_str(&value.to_string());
+    }
+    out.push('}');
+    Ok(out)
+}
+
 fn array_length(_: &Call<'_>, a: &[Value]) -> Result<Value> {
     Ok(Value::Int(elements(read(a[0].text())?, "get array length of")?.len() as i64))
 }
@@ -462,6 +526,27 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
     f("json_object_keys", &[P::Json], texts, object_keys),
     f("_jsonb_values", &[P::Jsonb], jsonbs, object_values),
     f("_jsonb_values_text", &[P::Jsonb], texts, object_values_text),
+    f("_json_values", &[P::Json], jsons, |_, a| {
+        let members = members_of(a, "json_each")?;
+        Ok(Value::List(members.iter().map(|(_, v)| Value::Text(v.to_string())).collect()))
+    }),
+    f("_json_values_text", &[P::Json], texts, |_, a| {
+        let members = members_of(a, "json_each_text")?;
+        let texts = members.iter().map(|(_, value)| as_text(value, &SqlType::Json));
+        Ok(Value::List(texts.collect::<Result<_>>()?))
+    }),
+    f("_json_array_text", &[P::Json], text, array_literal),
+    f("_json_array_text", &[P::Jsonb], text, array_literal),
+    f("json_object", &[P::TextArray], is_json, |_, a| Ok(Value::Text(paired_text(a)?))),
+    f("json_object", &[P::TextArray, P::TextArray], is_json, |_, a| {
+        Ok(Value::Text(paired_text(a)?))
+    }),
+    f("jsonb_object", &[P::TextArray], is_jsonb, |_, a| {
+        jsonb(&Json::Object(paired(a)?.into_iter().collect()))
+    }),
+    f("jsonb_object", &[P::TextArray, P::TextArray], is_jsonb, |_, a| {
+        jsonb(&Json::Object(paired(a)?.into_iter().collect()))
+    }),
     f("jsonb_array_length", &[P::Jsonb], int4, array_length),
     f("json_array_length", &[P::Json], int4, array_length),
     f("jsonb_typeof", &[P::Jsonb], text, type_of),

@@ -28,10 +28,6 @@ fn concat(a: Json, b: Json) -> Result<Json> {
             all.extend(b);
             Json::Array(all)
         }
-        (a @ Json::Object(_), b) | (a, b @ Json::Object(_)) => {
-            let _ = (a, b);
-            return Err(Error::postgres("22023", "invalid concatenation of jsonb objects").into());
-        }
         (a, b) => Json::Array(vec![a, b]),
     })
 }

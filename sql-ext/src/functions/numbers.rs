@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
 };
 use std::sync::Arc;
 
-use super::function::{Definition, P, f};
+use super::function::{Call, Definition, P, f};
 use super::value::Value;
 use crate::error::Error;
 
@@ -132,21 +132,25 @@ fn bucket(x: f64, low: f64, high: f64, count: i64) -> Result<Value> {
     }))
 }
 
+fn power(_: &Call<'_>, a: &[Value]) -> Result<Value> {
+    let (x, y) = (float(&a[0]), float(&a[1]));
+    if x == 0.0 && y < 0.0 {
+        let message = "zero raised to a negative power is undefined";
+        return Err(Error::postgres("2201F", message).into());
+    }
+    if x < 0.0 && y.fract() != 0.0 {
+        let message = "a negative number raised to a non-integer power yields a complex result";
+        return Err(Error::postgres("2201F", message).into());
+    }
+    finite(x.powf(y), a)
+}
+
 pub(crate) static FUNCTIONS: &[Definition] = &[
     // A double rounds half to even.
     f("_round_float", &[P::Float], FLOAT, |_, a| Ok(Value::Float(float(&a[0]).round_ties_even()))),
-    f("_power", &[P::Float, P::Float], FLOAT, |_, a| {
-        let (x, y) = (float(&a[0]), float(&a[1]));
-        if x == 0.0 && y < 0.0 {
-            let message = "zero raised to a negative power is undefined";
-            return Err(Error::postgres("2201F", message).into());
-        }
-        if x < 0.0 && y.fract() != 0.0 {
-            let message = "a negative number raised to a non-integer power yields a complex result";
-            return Err(Error::postgres("2201F", message).into());
-        }
-        finite(x.powf(y), a)
-    }),
+    f("_power", &[P::Float, P::Float], FLOAT, power),
+    f("power", &[P::Float, P::Float], FLOAT, power),
+    f("pow", &[P::Float, P::Float], FLOAT, power),
     f("width_bucket", &[P::Float, P::Float, P::Float, P::Int4], INT4, |_, a| {
         bucket(float(&a[0]), float(&a[1]), float(&a[2]), a[3].int())
     }),

@@ -3,9 +3,9 @@
 use chronos_catalog::SqlType;
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::planner::{
-    ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr,
+    ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, RawFieldAccessExpr,
 };
-use datafusion::logical_expr::{Expr, ExprSchemable};
+use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator as Op;
 
 use super::scalar;
@@ -34,8 +34,76 @@ impl ExprPlanner for PostgresExprPlanner {
         }
     }
 
+    fn plan_field_access(
+        &self,
+        access: RawFieldAccessExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawFieldAccessExpr>> {
+        let call = |name: &str, args: Vec<Expr>| scalar(name).map(|function| function.call(args));
+        let base = sql_type(&access.expr, schema);
+        let planned = match (&access.field_access, base) {
+            (GetFieldAccess::ListIndex { key }, Some(SqlType::Jsonb | SqlType::Json)) => {
+                call("json_get", vec![access.expr.clone(), key.as_ref().clone()])
+            }
+            (GetFieldAccess::NamedStructField { name }, Some(SqlType::Jsonb | SqlType::Json)) => {
+                let key = name.try_as_str().flatten().unwrap_or_default().to_owned();
+                call("json_get", vec![access.expr.clone(), lit(key)])
+            }
+            (GetFieldAccess::ListIndex { key }, Some(SqlType::Array(_))) => {
+                call("_subscript", vec![access.expr.clone(), key.as_ref().clone()])
+            }
+            (GetFieldAccess::ListRange { start, stop, .. }, Some(SqlType::Array(_))) => call(
+                "_slice",
+                vec![access.expr.clone(), start.as_ref().clone(), stop.as_ref().clone()],
+            ),
+            _ => None,
+        };
+        Ok(match planned {
+            Some(expr) => PlannerResult::Planned(expr),
+            None => PlannerResult::Original(access),
+        })
+    }
+
+    fn plan_substring(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        // Of bytes only what is cast to them by itself can be told here.
+        let bytes = matches!(args.first(), Some(Expr::Cast(cast))
+            if SqlType::of_field(&cast.field) == Some(SqlType::Bytea));
+        match scalar("_substring_bytes") {
+            Some(function) if bytes => Ok(PlannerResult::Planned(function.call(args))),
+            _ => Ok(PlannerResult::Original(args)),
+        }
+    }
+
+    fn plan_array_literal(
+        &self,
+        items: Vec<Expr>,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<Vec<Expr>>> {
+        // DataFusion's arrays forget what the Arrow type of their items does not tell.
+        let tagged = items.iter().any(|item| {
+            let ty = sql_type(item, schema);
+            !matches!(ty, Some(SqlType::Numeric(_))) && ty.is_some_and(|ty| ty.metadata().is_some())
+        });
+        match scalar("_array") {
+            Some(function) if tagged => Ok(PlannerResult::Planned(function.call(items))),
+            _ => Ok(PlannerResult::Original(items)),
+        }
+    }
+
     fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
-        match scalar("extract") {
+        // Seconds have digits after the point whatever the value.
+        let field = match args.first() {
+            Some(Expr::Literal(field, _)) => {
+                field.try_as_str().flatten().unwrap_or_default().to_lowercase()
+            }
+            _ => String::new(),
+        };
+        let name = match field.trim_matches(['"', '\'']) {
+            "second" | "seconds" | "sec" | "secs" | "epoch" => "_extract_micros",
+            "millisecond" | "milliseconds" | "ms" | "msec" | "msecs" => "_extract_millis",
+            _ => "extract",
+        };
+        match scalar(name) {
             Some(function) => Ok(PlannerResult::Planned(function.call(args))),
             None => Ok(PlannerResult::Original(args)),
         }
@@ -72,11 +140,21 @@ fn function_of(op: &Op, left: Option<&SqlType>, right: Option<&SqlType>) -> Opti
         date(ty) || matches!(ty, Some(SqlType::Timestamp | SqlType::Timestamptz))
     };
     let span = |ty: Option<&SqlType>| ty == Some(&SqlType::Interval);
+    let list = |ty: Option<&SqlType>| matches!(ty, Some(SqlType::Array(_)));
     Some(match op {
         Op::Arrow => "json_get",
         Op::LongArrow => "json_get_text",
         Op::HashArrow => "json_get_path",
         Op::HashLongArrow => "json_get_path_text",
+        Op::PGOverlap if list(left) && list(right) => "_array_overlap",
+        Op::AtQuestion => "_jsonb_path_exists_opr",
+        Op::AtAt if jsonb => "_jsonb_path_match_opr",
+        Op::Eq if span(left) && span(right) => "_interval_eq",
+        Op::NotEq if span(left) && span(right) => "_interval_ne",
+        Op::Lt if span(left) && span(right) => "_interval_lt",
+        Op::LtEq if span(left) && span(right) => "_interval_le",
+        Op::Gt if span(left) && span(right) => "_interval_gt",
+        Op::GtEq if span(left) && span(right) => "_interval_ge",
         Op::HashMinus => "jsonb_delete_path",
         Op::Question => "jsonb_exists",
         Op::QuestionPipe => "jsonb_exists_any",

@@ -1,5 +1,8 @@
 //! Strings: quoting, `format`, splitting and joining, regular expressions.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use chronos_catalog::SqlType;
 use datafusion::common::Result;
 use regex::Regex;
@@ -162,7 +165,27 @@ fn array_to_string(c: &Call<'_>, a: &[Value]) -> Result<Value> {
 /// # Errors
 /// 2201B for one that is none, 22023 for a flag that is none; back references and look-around are
 /// refused.
-fn regex(pattern: &str, flags: &str) -> Result<(Regex, bool)> {
+pub(super) fn regex(pattern: &str, flags: &str) -> Result<(Regex, bool)> {
+    // The rows of a column ask for the same few again and again.
+    thread_local! {
+        static COMPILED: RefCell<HashMap<(String, String), (Regex, bool)>> = RefCell::default();
+    }
+    const KEPT: usize = 64;
+    let key = (pattern.to_owned(), flags.to_owned());
+    if let Some(found) = COMPILED.with_borrow(|kept| kept.get(&key).cloned()) {
+        return Ok(found);
+    }
+    let compiled = compile(pattern, flags)?;
+    COMPILED.with_borrow_mut(|kept| {
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.insert(key, compiled.clone());
+    });
+    Ok(compiled)
+}
+
+fn compile(pattern: &str, flags: &str) -> Result<(Regex, bool)> {
     let (mut inline, mut global) = (String::from("s"), false);
     for flag in flags.chars() {
         match flag {
@@ -197,7 +220,7 @@ fn regex(pattern: &str, flags: &str) -> Result<(Regex, bool)> {
     }
 }
 
-fn flags(a: &[Value], at: usize) -> &str {
+pub(super) fn flags(a: &[Value], at: usize) -> &str {
     a.get(at).map_or("", Value::text)
 }
 
@@ -220,7 +243,7 @@ fn regexp_match(_: &Call<'_>, a: &[Value]) -> Result<Value> {
 }
 
 /// `\1` to `\9` and `\&` of a replacement.
-fn replacement(captures: &regex::Captures<'_>, by: &str, out: &mut String) {
+pub(super) fn replacement(captures: &regex::Captures<'_>, by: &str, out: &mut String) {
     let mut chars = by.chars();
     while let Some(c) = chars.next() {
         if c != '\\' {
@@ -282,20 +305,50 @@ fn regexp_count(_: &Call<'_>, a: &[Value]) -> Result<Value> {
     }
     let (regex, _) = regex(a[1].text(), flags(a, 3))?;
     let text = a[0].text();
-    let start = text.char_indices().nth(from as usize - 1).map_or(text.len(), |(at, _)| at);
+    // Beyond the end not even nothing is found.
+    let mut ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+    let Some(start) = ends.nth(from as usize - 1) else { return Ok(Value::Int(0)) };
     Ok(Value::Int(regex.find_iter(&text[start..]).count() as i64))
 }
 
 fn regexp_like(_: &Call<'_>, a: &[Value]) -> Result<Value> {
-    Ok(regex(a[1].text(), flags(a, 2))?.0.is_match(a[0].text()).into())
+    let (regex, global) = regex(a[1].text(), flags(a, 2))?;
+    if global {
+        let message = "regexp_like() does not support the \"global\" option";
+        return Err(Error::postgres("22023", message).into());
+    }
+    Ok(regex.is_match(a[0].text()).into())
 }
 
-fn regexp_substr(_: &Call<'_>, a: &[Value]) -> Result<Value> {
-    let (regex, _) = regex(a[1].text(), "")?;
-    Ok(regex.find(a[0].text()).map(|m| m.as_str()).into())
+/// The n-th part between separators; from the end where n is negative.
+fn split_part(_: &Call<'_>, a: &[Value]) -> Result<Value> {
+    let (text, by, n) = (a[0].text(), a[1].text(), a[2].int());
+    if n == 0 {
+        return Err(Error::postgres("22023", "field position must not be zero").into());
+    }
+    let parts: Vec<&str> = if by.is_empty() { vec![text] } else { text.split(by).collect() };
+    let at = if n > 0 { n - 1 } else { n + parts.len() as i64 };
+    let found = usize::try_from(at).ok().and_then(|at| parts.get(at).copied());
+    Ok(found.unwrap_or_default().into())
+}
+
+fn chr(_: &Call<'_>, a: &[Value]) -> Result<Value> {
+    match u32::try_from(a[0].int()) {
+        Ok(0) => Err(Error::postgres("54000", "null character not permitted").into()),
+        Ok(code) => match char::from_u32(code) {
+            Some(c) => Ok(Value::Text(c.to_string())),
+            None => {
+                let message = format!("requested character too large for encoding: {code}");
+                Err(Error::postgres("54000", message).into())
+            }
+        },
+        Err(_) => Err(Error::postgres("54000", "character number must be positive").into()),
+    }
 }
 
 pub(crate) static FUNCTIONS: &[Definition] = &[
+    f("chr", &[P::Int4], TEXT, chr),
+    f("split_part", &[P::Text, P::Text, P::Int4], TEXT, split_part),
     f("concat", &[P::Any], TEXT, concat).variadic().called(),
     f("concat_ws", &[P::Text, P::Any], TEXT, concat_ws).variadic().called(),
     f("format", &[P::Text, P::Any], TEXT, format_text).variadic().called(),
@@ -308,5 +361,4 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
     f("regexp_split_to_table", &[P::Text, P::Text, P::Text], TEXTS, regexp_split).optional(1),
     f("regexp_count", &[P::Text, P::Text, P::Int4, P::Text], INT4, regexp_count).optional(2),
     f("regexp_like", &[P::Text, P::Text, P::Text], |_| SqlType::Bool, regexp_like).optional(1),
-    f("regexp_substr", &[P::Text, P::Text], TEXT, regexp_substr),
 ];

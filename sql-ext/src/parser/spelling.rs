@@ -6,6 +6,8 @@ use super::{begins, is_word};
 
 /// The tokens as the parser takes them; `None` where they are that already.
 pub(super) fn plain(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
+    let common = everywhere(tokens);
+    let tokens = common.as_deref().unwrap_or(tokens);
     if begins(tokens, &["COPY"]) {
         return Some(copy_options(tokens));
     }
@@ -16,10 +18,152 @@ pub(super) fn plain(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
         return Some(table_options(tokens));
     }
     if begins(tokens, &["CREATE"]) {
-        let at = tokens.iter().take(4).position(|t| is_word(Some(t), "SEQUENCE"))?;
-        return Some(sequence_options(tokens, at + 1));
+        if let Some(at) = tokens.iter().take(4).position(|t| is_word(Some(t), "SEQUENCE")) {
+            return Some(sequence_options(tokens, at + 1));
+        }
     }
-    None
+    common
+}
+
+/// Spellings that any statement may have; `None` where there are none.
+///
+/// - String literals on lines of their own are one.
+/// - An operator ends before a sign: `->>-1` is `->> -1`.
+/// - `trim(leading from x)` is `ltrim(x)`.
+/// - `substring(x similar p escape e)` is a function.
+/// - `ORDER BY x USING >` is `ORDER BY x DESC`.
+fn everywhere(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
+    let wanted = |(i, t): (usize, &TokenWithSpan)| match &t.token {
+        Token::CustomBinaryOperator(_) => true,
+        Token::SingleQuotedString(_) => {
+            matches!(tokens.get(i + 1).map(|t| &t.token), Some(Token::SingleQuotedString(_)))
+        }
+        Token::Word(_) => ["trim", "similar", "using"].iter().any(|word| is_word(Some(t), word)),
+        _ => false,
+    };
+    if !tokens.iter().enumerate().any(wanted) {
+        return None;
+    }
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        at += 1;
+        match (&token.token, out.last_mut()) {
+            (Token::SingleQuotedString(more), Some(before))
+                if token.span.start.line > before.span.end.line =>
+            {
+                if let Token::SingleQuotedString(text) = &mut before.token {
+                    text.push_str(more);
+                    before.span.end = token.span.end;
+                    continue;
+                }
+                out.push(token.clone());
+            }
+            (Token::CustomBinaryOperator(operator), _) => {
+                out.extend(without_sign(token, operator));
+            }
+            (Token::Word(_), _)
+                if is_word(Some(token), "trim")
+                    && tokens.get(at).is_some_and(|t| t.token == Token::LParen)
+                    && is_word(tokens.get(at + 2), "from") =>
+            {
+                let side = ["leading", "trailing", "both"]
+                    .iter()
+                    .position(|word| is_word(tokens.get(at + 1), word));
+                let mut name = token.clone();
+                if let Some(side) = side {
+                    name.token = Token::make_word(["ltrim", "rtrim", "btrim"][side], None);
+                    out.push(name);
+                    out.push(tokens[at].clone());
+                    at += 3;
+                } else {
+                    out.push(name);
+                }
+            }
+            // `ORDER BY x USING >`
+            (Token::Word(_), _)
+                if is_word(Some(token), "using")
+                    && matches!(tokens.get(at).map(|t| &t.token), Some(Token::Lt | Token::Gt)) =>
+            {
+                let ascending = tokens[at].token == Token::Lt;
+                let mut order = token.clone();
+                order.token = Token::make_word(if ascending { "asc" } else { "desc" }, None);
+                out.push(order);
+                at += 1;
+            }
+            (Token::Word(_), _) if is_word(Some(token), "similar") => {
+                if is_word(tokens.get(at), "to") || !similar_substring(&mut out) {
+                    out.push(token.clone());
+                } else {
+                    let mut comma = token.clone();
+                    comma.token = Token::Comma;
+                    out.push(comma);
+                    // The pattern, then its escape.
+                    if is_word(tokens.get(at + 1), "escape") {
+                        out.push(tokens[at].clone());
+                        let mut comma = tokens[at + 1].clone();
+                        comma.token = Token::Comma;
+                        out.push(comma);
+                        at += 2;
+                    }
+                }
+            }
+            _ => out.push(token.clone()),
+        }
+    }
+    Some(out)
+}
+
+/// Makes the `substring(` whose bracket is open a call of the function for SIMILAR.
+fn similar_substring(out: &mut [TokenWithSpan]) -> bool {
+    let mut depth = 0;
+    for i in (1..out.len()).rev() {
+        match out[i].token {
+            Token::RParen => depth += 1,
+            Token::LParen if depth > 0 => depth -= 1,
+            Token::LParen => {
+                if !is_word(out.get(i - 1), "substring") {
+                    return false;
+                }
+                out[i - 1].token = Token::make_word("_substring_similar", None);
+                return true;
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+/// A sign at the end of an operator belongs to what follows, unless the operator has a character
+/// that none of SQL's own has.
+fn without_sign(token: &TokenWithSpan, operator: &str) -> Vec<TokenWithSpan> {
+    let own = operator.contains(['~', '!', '@', '#', '%', '^', '&', '|', '`', '?']);
+    let known = |text: &str| {
+        Some(match text {
+            "->>" => Token::LongArrow,
+            "->" => Token::Arrow,
+            "<" => Token::Lt,
+            ">" => Token::Gt,
+            "<=" => Token::LtEq,
+            ">=" => Token::GtEq,
+            "=" => Token::Eq,
+            "<>" => Token::Neq,
+            "*" => Token::Mul,
+            "/" => Token::Div,
+            "+" => Token::Plus,
+            "-" => Token::Minus,
+            _ => return None,
+        })
+    };
+    let split = operator.strip_suffix('-').map(|o| (o, Token::Minus));
+    let split = split.or_else(|| operator.strip_suffix('+').map(|o| (o, Token::Plus)));
+    match split.and_then(|(rest, sign)| Some((known(rest)?, sign))) {
+        Some((operator, sign)) if !own => {
+            let with = |token_of| TokenWithSpan { token: token_of, span: token.span };
+            vec![with(operator), with(sign)]
+        }
+        _ => vec![token.clone()],
+    }
 }
 
 /// The options of a table as a list of names and literals: `WITH TTL=7d` is `WITH (TTL = '7d')`,

@@ -12,6 +12,7 @@ use super::functions;
 use super::provider::SystemTable;
 use super::session::SystemSession;
 use super::shape::{shape, shapes};
+use crate::lateral::LateralJoins;
 
 /// The system tables and functions at one instant, in one session.
 #[derive(Clone, Debug)]
@@ -57,5 +58,5 @@ impl SystemCatalog {
 
 /// The analyzer rules that catalog queries need; to be put before DataFusion's own.
 pub fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    vec![Arc::new(CorrelatedSubqueries)]
+    vec![Arc::new(LateralJoins), Arc::new(CorrelatedSubqueries)]
 }

@@ -90,20 +90,30 @@ fn replace(expr: Expr, in_filter: bool) -> Result<Transformed<Expr>> {
         {
             Transformed::yes(function(&subquery, Kind::Scalar, Vec::new())?)
         }
-        Expr::Exists(Exists { subquery, negated })
-            if !in_filter && !subquery.outer_ref_columns.is_empty() =>
-        {
+        Expr::Exists(Exists { subquery, negated }) if !in_filter => {
             let exists = function(&subquery, Kind::Exists, Vec::new())?;
             Transformed::yes(if negated { Expr::Not(Box::new(exists)) } else { exists })
         }
         Expr::InSubquery(InSubquery { expr, subquery, negated })
-            if !in_filter && !subquery.outer_ref_columns.is_empty() =>
+            if !in_filter || computes_with_outer(&subquery.subquery) =>
         {
             let found = function(&subquery, Kind::In, vec![*expr])?;
             Transformed::yes(if negated { Expr::Not(Box::new(found)) } else { found })
         }
         other => Transformed::no(other),
     })
+}
+
+/// Whether the subquery's own column is made of the outer query's.
+fn computes_with_outer(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(p) => {
+            p.expr.iter().any(Expr::contains_outer) || computes_with_outer(&p.input)
+        }
+        LogicalPlan::SubqueryAlias(a) => computes_with_outer(&a.input),
+        LogicalPlan::Distinct(d) => computes_with_outer(d.input()),
+        _ => false,
+    }
 }
 
 /// Whether DataFusion turns the scalar subquery into a join: one aggregate without groups over
@@ -149,6 +159,13 @@ enum Kind {
     Scalar,
     Exists,
     In,
+    /// All values, as a list; NULL where there is none.
+    List,
+}
+
+/// The only column of a lateral query as a list, a function of the outer columns.
+pub(crate) fn rows_of(subquery: &Subquery) -> Result<Expr> {
+    function(subquery, Kind::List, Vec::new())
 }
 
 /// A call of the subquery as a function of the outer columns that it names.
@@ -163,13 +180,19 @@ fn function(subquery: &Subquery, kind: Kind, mut args: Vec<Expr>) -> Result<Expr
     let result = match kind {
         Kind::Scalar => Arc::new(field.as_ref().clone().with_nullable(true)),
         Kind::Exists | Kind::In => Arc::new(Field::new(field.name(), DataType::Boolean, true)),
+        Kind::List => {
+            let item = Field::new_list_field(field.data_type().clone(), true);
+            Arc::new(Field::new_list(field.name(), item, true))
+        }
     };
+    // One without outer columns is not to be run when it is planned.
+    let volatility = if args.is_empty() { Volatility::Volatile } else { Volatility::Stable };
     let udf = CorrelatedSubquery {
         plan: Arc::clone(&subquery.subquery),
         outer: outer.into_iter().map(|(column, _)| column).collect(),
         kind,
         result,
-        signature: Signature::user_defined(Volatility::Stable),
+        signature: Signature::user_defined(volatility),
     };
     Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::new_from_impl(udf)), args)))
 }
@@ -288,6 +311,11 @@ impl ScalarUDFImpl for CorrelatedSubquery {
                     }
                 },
                 Kind::Exists => ScalarValue::Boolean(Some(!values.is_empty())),
+                Kind::List if values.is_empty() => ScalarValue::try_from(self.result.data_type())?,
+                Kind::List => {
+                    let item = values[0].data_type();
+                    ScalarValue::List(ScalarValue::new_list_nullable(values, &item))
+                }
                 Kind::In => {
                     let wanted = ScalarValue::try_from_array(&arrays[0], row)?;
                     ScalarValue::Boolean(is_in(&wanted, values)?)

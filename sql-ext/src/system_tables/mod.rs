@@ -24,8 +24,9 @@ mod types;
 mod views;
 
 pub use catalog::{SystemCatalog, analyzer_rules};
-pub(crate) use rewrite::call;
+pub(crate) use correlate::rows_of;
 pub use rewrite::rewrite;
+pub(crate) use rewrite::{call, query_of, record_of};
 pub use session::{
     AccessRule, Activity, CompactionInfo, PreparedInfo, SegmentInfo, Setting, SystemSession,
     TableSize, UploadInfo,

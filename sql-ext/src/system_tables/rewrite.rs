@@ -35,8 +35,8 @@ const SETS: &[&str] = &[
     "jsonb_array_elements",
     "jsonb_array_elements_text",
     "jsonb_object_keys",
+    "jsonb_path_query",
     "pg_partition_ancestors",
-    "regexp_matches",
     "regexp_split_to_table",
     "string_to_table",
 ];
@@ -295,9 +295,26 @@ fn rewrite_expr(expr: &mut Expr) {
                     }
                 }
             }
+            if f.name.0.len() == 1
+                && name == "regexp_matches"
+                && f.over.is_none()
+                && let FunctionArguments::List(list) = &f.args
+            {
+                // Each row is an array, which a list of rows holds as text.
+                let args: Vec<Expr> = list
+                    .args
+                    .iter()
+                    .filter_map(|a| match a {
+                        FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
+                        _ => None,
+                    })
+                    .collect();
+                *expr = match_rows(args);
+                return;
+            }
             if f.name.0.len() == 1 && SETS.contains(&name.as_str()) && f.over.is_none() {
                 let function = take(expr);
-                *expr = call("unnest", vec![function]);
+                *expr = documents(&name, call("unnest", vec![function]));
             }
         }
         _ => {}
@@ -401,8 +418,8 @@ fn rewrite_cast(expr: &mut Expr) {
         return;
     }
     match name.as_str() {
-        "\"char\"" | "cstring" | "pg_node_tree" | "sql_identifier" | "character_data"
-        | "yes_or_no" | "aclitem" | "inet" | "pg_lsn" => *data_type = DataType::Text,
+        "cstring" | "pg_node_tree" | "sql_identifier" | "character_data" | "yes_or_no"
+        | "aclitem" | "inet" | "pg_lsn" => *data_type = DataType::Text,
         "cardinal_number" => *data_type = DataType::Integer(None),
         _ => {}
     }
@@ -614,6 +631,11 @@ fn contains_set_or_aggregate(expr: &Expr) -> bool {
     })
 }
 
+/// `SELECT projection FROM from`
+pub(crate) fn query_of(projection: Vec<SelectItem>, from: Vec<TableFactor>) -> Query {
+    select_from(projection, from)
+}
+
 fn select_from(projection: Vec<SelectItem>, from: Vec<TableFactor>) -> Query {
     let mut query = empty_query();
     let from = from
@@ -697,9 +719,26 @@ fn rewrite_factor(factor: &mut TableFactor) {
             (call(&function, exprs), alias.take(), *with_ordinality)
         }
         TableFactor::UNNEST { alias, array_exprs, with_ordinality, .. }
-            if *with_ordinality && array_exprs.len() == 1 =>
+            if array_exprs.len() == 1 =>
         {
-            (call("unnest", std::mem::take(array_exprs)), alias.take(), true)
+            (call("unnest", std::mem::take(array_exprs)), alias.take(), *with_ordinality)
+        }
+        TableFactor::UNNEST { alias, array_exprs, with_ordinality: false, .. } => {
+            // Several arrays side by side; the shorter ones end in NULL.
+            let mut alias = alias.take().unwrap_or_else(|| named_alias("unnest"));
+            let mut columns = std::mem::take(&mut alias.columns).into_iter().map(|c| c.name);
+            let projection = std::mem::take(array_exprs)
+                .into_iter()
+                .enumerate()
+                .map(|(i, array)| SelectItem::ExprWithAlias {
+                    expr: call("unnest", vec![array]),
+                    alias: columns.next().unwrap_or_else(|| {
+                        Ident::new(if i == 0 { "unnest".to_owned() } else { format!("unnest_{i}") })
+                    }),
+                })
+                .collect();
+            *factor = lateral_select(projection, alias);
+            return;
         }
         _ => return,
     };
@@ -711,8 +750,22 @@ fn rewrite_factor(factor: &mut TableFactor) {
         *factor = options_table(options.clone(), alias);
         return;
     }
+    let exprs: Vec<Expr> = args
+        .iter()
+        .filter_map(|a| match a {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
+            _ => None,
+        })
+        .collect();
+    if let Some(members) = each_member(&name, &exprs, alias.clone())
+        .or_else(|| record_of(&name, &exprs, alias.clone()))
+    {
+        *factor = members;
+        return;
+    }
     let series = name == "generate_series" && !with_ordinality && args.iter().all(is_literal);
-    let known = SETS.contains(&name.as_str()) || name == "unnest";
+    let known =
+        SETS.contains(&name.as_str()) || matches!(name.as_str(), "unnest" | "regexp_matches");
     if !known || series {
         // DataFusion's own, or unknown: put back what was taken. The column of a series is named
         // as the relation is.
@@ -724,7 +777,13 @@ fn rewrite_factor(factor: &mut TableFactor) {
                 at: None,
             });
             if alias.columns.is_empty() {
-                alias.columns.push(ast::TableAliasColumnDef::from_name(alias.name.value.clone()));
+                alias
+                    .columns
+                    .push(ast::TableAliasColumnDef { name: alias.name.clone(), data_type: None });
+            }
+            if let Some(integers) = integer_series(factor, &alias) {
+                *factor = integers;
+                return;
             }
             Some(alias)
         } else {
@@ -739,19 +798,31 @@ fn rewrite_factor(factor: &mut TableFactor) {
         }
         return;
     }
-    let value = if name == "unnest" { function } else { call("unnest", vec![function]) };
-    let alias = alias.unwrap_or_else(|| TableAlias {
-        explicit: true,
-        name: Ident::new(&name),
-        columns: Vec::new(),
-        at: None,
-    });
+    let value = match name.as_str() {
+        "unnest" => function,
+        "regexp_matches" => match_rows(exprs),
+        _ => documents(&name, call("unnest", vec![function])),
+    };
+    let alias = alias.unwrap_or_else(|| named_alias(&name));
     let mut columns = alias.columns.iter().map(|c| c.name.clone());
-    let first = columns.next().unwrap_or_else(|| alias.name.clone());
+    // These have a column of another name than their own.
+    let elements = matches!(
+        name.as_str(),
+        "json_array_elements"
+            | "jsonb_array_elements"
+            | "json_array_elements_text"
+            | "jsonb_array_elements_text"
+    );
+    let first = columns
+        .next()
+        .unwrap_or_else(|| if elements { Ident::new("value") } else { alias.name.clone() });
     let mut projection = vec![SelectItem::ExprWithAlias { expr: value.clone(), alias: first }];
     if with_ordinality {
-        let Some((_, [FunctionArg::Unnamed(FunctionArgExpr::Expr(source))])) = called(&value)
-        else {
+        let bare = match &value {
+            Expr::Cast { expr, .. } => expr.as_ref(),
+            other => other,
+        };
+        let Some((_, [FunctionArg::Unnamed(FunctionArgExpr::Expr(source))])) = called(bare) else {
             return;
         };
         let subscripts = call(
@@ -759,7 +830,7 @@ fn rewrite_factor(factor: &mut TableFactor) {
             vec![source.clone(), Expr::Value(Value::Number("1".into(), false).into())],
         );
         projection.push(SelectItem::ExprWithAlias {
-            expr: call("unnest", vec![subscripts]),
+            expr: cast_to(call("unnest", vec![subscripts]), DataType::Int8(None)),
             alias: columns.next().unwrap_or_else(|| Ident::new("ordinality")),
         });
     }
@@ -769,6 +840,41 @@ fn rewrite_factor(factor: &mut TableFactor) {
         alias: Some(TableAlias { columns: Vec::new(), ..alias }),
         sample: None,
     };
+}
+
+/// A series of literals that are integers: DataFusion's makes bigints.
+fn integer_series(factor: &TableFactor, alias: &TableAlias) -> Option<TableFactor> {
+    let (TableFactor::Table { args: Some(ast::TableFunctionArgs { args, .. }), .. }
+    | TableFactor::Function { args, .. }) = factor
+    else {
+        return None;
+    };
+    let small = args.iter().all(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => {
+            expr.to_string().parse::<i32>().is_ok()
+        }
+        _ => false,
+    });
+    if !small {
+        return None;
+    }
+    let mut series = factor.clone();
+    if let TableFactor::Table { alias: place, .. } | TableFactor::Function { alias: place, .. } =
+        &mut series
+    {
+        *place = Some(alias.clone());
+    }
+    let column = alias.columns.first()?.name.clone();
+    let projection = vec![SelectItem::ExprWithAlias {
+        expr: cast_to(Expr::Identifier(column.clone()), DataType::Int4(None)),
+        alias: column,
+    }];
+    Some(TableFactor::Derived {
+        lateral: false,
+        subquery: Box::new(select_from(projection, vec![series])),
+        alias: Some(TableAlias { columns: Vec::new(), ..alias.clone() }),
+        sample: None,
+    })
 }
 
 /// `pg_options_to_table(options)`: names and values of texts like `name=value`.
@@ -805,11 +911,134 @@ fn options_table(options: Expr, alias: Option<TableAlias>) -> TableFactor {
     derived(outer, alias.unwrap_or_else(|| named("pg_options_to_table")))
 }
 
+/// Unnesting forgets that items are documents.
+fn documents(function: &str, unnested: Expr) -> Expr {
+    match function {
+        "jsonb_array_elements" | "jsonb_path_query" | "_jsonb_values" => {
+            cast_to(unnested, DataType::JSONB)
+        }
+        "json_array_elements" | "_json_values" => cast_to(unnested, DataType::JSON),
+        _ => unnested,
+    }
+}
+
+/// `regexp_matches(…)`: rows of arrays.
+fn match_rows(args: Vec<Expr>) -> Expr {
+    let rows = call("unnest", vec![call("_regexp_matches", args)]);
+    let texts =
+        DataType::Array(ast::ArrayElemTypeDef::SquareBracket(Box::new(DataType::Text), None));
+    cast_to(rows, texts)
+}
+
+fn cast_to(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
+}
+
+fn lateral_select(projection: Vec<SelectItem>, alias: TableAlias) -> TableFactor {
+    TableFactor::Derived {
+        lateral: true,
+        subquery: Box::new(select_from(projection, Vec::new())),
+        alias: Some(alias),
+        sample: None,
+    }
+}
+
+/// `jsonb_each(x)` and its like: keys and values side by side.
+fn each_member(name: &str, args: &[Expr], alias: Option<TableAlias>) -> Option<TableFactor> {
+    let kind = if name.starts_with("jsonb") { "jsonb" } else { "json" };
+    let values = match name {
+        "jsonb_each" | "json_each" => "values",
+        "jsonb_each_text" | "json_each_text" => "values_text",
+        _ => return None,
+    };
+    let [document] = args else { return None };
+    let mut alias = alias.unwrap_or_else(|| named_alias(name));
+    let mut columns = std::mem::take(&mut alias.columns).into_iter().map(|c| c.name);
+    let item = |function: String, alias: Ident| SelectItem::ExprWithAlias {
+        expr: documents(&function, call("unnest", vec![call(&function, vec![document.clone()])])),
+        alias,
+    };
+    let key = columns.next().unwrap_or_else(|| Ident::new("key"));
+    let value = columns.next().unwrap_or_else(|| Ident::new("value"));
+    let projection =
+        vec![item(format!("{kind}_object_keys"), key), item(format!("_{kind}_{values}"), value)];
+    Some(lateral_select(projection, alias))
+}
+
+/// `jsonb_to_record(x) AS t (a int, b text)` and its like: each column is cast from the member
+/// of its name.
+pub(crate) fn record_of(
+    name: &str,
+    args: &[Expr],
+    alias: Option<TableAlias>,
+) -> Option<TableFactor> {
+    let set = match name {
+        "jsonb_to_record" | "json_to_record" => false,
+        "jsonb_to_recordset" | "json_to_recordset" => true,
+        _ => return None,
+    };
+    let ([document], Some(mut alias)) = (args, alias) else { return None };
+    let columns = std::mem::take(&mut alias.columns);
+    let kind = if name.starts_with("jsonb") { "jsonb" } else { "json" };
+    let whole = if set {
+        let items = call(&format!("{kind}_array_elements"), vec![document.clone()]);
+        let item = SelectItem::ExprWithAlias {
+            expr: documents(&format!("{kind}_array_elements"), call("unnest", vec![items])),
+            alias: Ident::new("_item"),
+        };
+        Some(lateral_select(vec![item], named_alias("_items")))
+    } else {
+        None
+    };
+    let source = || match &whole {
+        Some(_) => Expr::Identifier(Ident::new("_item")),
+        None => document.clone(),
+    };
+    let mut projection = Vec::new();
+    for column in columns {
+        let key = match column.name.quote_style {
+            Some(_) => column.name.value.clone(),
+            None => column.name.value.to_lowercase(),
+        };
+        let key = Expr::Value(Value::SingleQuotedString(key).into());
+        let data_type = column.data_type?;
+        let nested = matches!(data_type, DataType::JSON | DataType::JSONB)
+            || matches!(data_type, DataType::Array(_));
+        let getter = if nested { "json_get" } else { "json_get_text" };
+        let value = match &data_type {
+            DataType::Array(_) => call("_json_array_text", vec![call(getter, vec![source(), key])]),
+            _ => call(getter, vec![source(), key]),
+        };
+        projection.push(SelectItem::ExprWithAlias {
+            expr: cast_to(value, data_type),
+            alias: column.name,
+        });
+    }
+    Some(TableFactor::Derived {
+        lateral: true,
+        subquery: Box::new(select_from(projection, whole.into_iter().collect())),
+        alias: Some(alias),
+        sample: None,
+    })
+}
+
+fn named_alias(name: &str) -> TableAlias {
+    TableAlias { explicit: true, name: Ident::new(name), columns: Vec::new(), at: None }
+}
+
+/// Whether an argument is a number without a point, or NULL.
 fn is_literal(arg: &FunctionArg) -> bool {
-    matches!(
-        arg,
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(_) | Expr::UnaryOp { .. }))
-    )
+    match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => match &value.value {
+            Value::Number(text, _) => text.parse::<i64>().is_ok(),
+            Value::Null => true,
+            _ => false,
+        },
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::UnaryOp { expr, .. })) => {
+            expr.to_string().parse::<i64>().is_ok()
+        }
+        _ => false,
+    }
 }
 
 /// Gives a second output expression of the same text a name of its own, for DataFusion takes no

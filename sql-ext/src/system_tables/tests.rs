@@ -269,7 +269,7 @@ fn context_at(at: i64) -> SessionContext {
     *builder.analyzer_rules() = Some(rules);
     let context = SessionContext::new_with_state(builder.build());
     context.register_catalog("shop", memory);
-    for function in catalog.functions() {
+    for function in crate::functions::all().iter().chain(&catalog.functions()) {
         context.register_udf(function.as_ref().clone());
     }
     context

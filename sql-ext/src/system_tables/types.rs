@@ -182,7 +182,9 @@ pub(crate) fn oid_of(ty: &SqlType) -> u32 {
             SqlType::Json => 199,
             SqlType::Jsonb => 3807,
             SqlType::Oid => 1028,
+            SqlType::Other(other) => other.oids().1,
         },
+        SqlType::Other(other) => other.oids().0,
     }
 }
 

@@ -10,6 +10,7 @@ pub mod json;
 pub mod normalize;
 pub mod number;
 pub mod read;
+pub mod record;
 mod words;
 pub mod write;
 pub mod zone;

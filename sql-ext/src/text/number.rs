@@ -154,6 +154,48 @@ pub fn write_numeric(out: &mut Out, value: i128, scale: i8, trim: bool) {
     write_digits(out, digits, scale, trim);
 }
 
+/// How many digits after the point a `numeric` without a scale of its own shows: none of the
+/// zeros at the end, but of a quotient (of which [`QUOTIENT_SCALE`] digits or more are kept) as
+/// many as PostgreSQL computes. Those are 16 significant ones at least, in groups of four; a
+/// quotient of equal leading groups, so every one that is 0 or 1, gets a group more.
+pub fn shown_scale(value: i128, scale: i8) -> i8 {
+    if scale < QUOTIENT_SCALE {
+        let mut rest = value;
+        let mut shown = scale;
+        while shown > 0 && rest % 10 == 0 {
+            rest /= 10;
+            shown -= 1;
+        }
+        return shown;
+    }
+    let one = 10i128.pow(u32::from(scale.unsigned_abs()));
+    let size = value.unsigned_abs();
+    if size == 0 || size == one.unsigned_abs() {
+        return scale.min(20);
+    }
+    // The power of 10000 that the first group counts.
+    let digits = size.ilog10() as i32 - i32::from(scale);
+    let computed = (16 - 4 * digits.div_euclid(4)).clamp(0, i32::from(scale)) as i8;
+    // What has more digits than that was computed with more.
+    let mut rest = value;
+    let mut needed = scale;
+    while needed > computed && rest % 10 == 0 {
+        rest /= 10;
+        needed -= 1;
+    }
+    needed.max(computed)
+}
+
+/// The scale at which quotients are kept.
+pub const QUOTIENT_SCALE: i8 = chronos_catalog::schema::NUMERIC_QUOTIENT_SCALE;
+
+/// A numeric without a scale of its own.
+pub fn write_free_numeric(out: &mut Out, value: i128, scale: i8) {
+    let shown = shown_scale(value, scale);
+    let drop = u32::from((scale - shown).unsigned_abs());
+    write_numeric(out, value / 10i128.pow(drop), shown, false);
+}
+
 /// [`write_numeric`] without a sign, of decimal digits.
 pub fn write_digits(out: &mut Out, digits: &[u8], scale: i8, trim: bool) {
     if scale <= 0 {

@@ -6,6 +6,7 @@ use arrow::array::{ListArray, new_empty_array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, IntervalMonthDayNano};
 use chronos_catalog::SqlType;
+use chronos_catalog::schema::OtherType;
 use chronos_catalog::schema::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX};
 use datafusion::common::ScalarValue;
 
@@ -48,6 +49,10 @@ pub fn from_text(ty: &SqlType, text: &str, settings: &TextSettings) -> Result<Sc
             ScalarValue::Decimal128(Some(value), p, s)
         }
         SqlType::Text | SqlType::Name => ScalarValue::Utf8View(Some(text.to_owned())),
+        SqlType::Other(OtherType::Char) => {
+            ScalarValue::Utf8View(Some(text.chars().take(1).collect()))
+        }
+        SqlType::Other(_) => ScalarValue::Utf8View(Some(text.to_owned())),
         SqlType::Varchar(length) => {
             let fitted = match length {
                 Some(n) => fit(text, *n as usize, "character varying")?,

@@ -58,7 +58,11 @@ pub fn writer(array: &ArrayRef, ty: &SqlType, settings: &TextSettings) -> Result
                 DataType::Decimal128(_, scale) => {
                     let scale = *scale;
                     primitive!(Decimal128Type, |out, v| {
-                        number::write_numeric(out, v, scale, trim);
+                        if trim && scale > 0 {
+                            number::write_free_numeric(out, v, scale);
+                        } else {
+                            number::write_numeric(out, v, scale, trim);
+                        }
                     })
                 }
                 DataType::Decimal256(_, scale) => {
@@ -82,7 +86,8 @@ pub fn writer(array: &ArrayRef, ty: &SqlType, settings: &TextSettings) -> Result
         | SqlType::Name
         | SqlType::Uuid
         | SqlType::Json
-        | SqlType::Jsonb => {
+        | SqlType::Jsonb
+        | SqlType::Other(_) => {
             let values = array.as_string_view_opt().ok_or_else(wrong)?.clone();
             Box::new(move |row, out| out.extend_from_slice(values.value(row).as_bytes()))
         }

@@ -61,7 +61,8 @@ impl Column {
             | SqlType::Name
             | SqlType::Uuid
             | SqlType::Json
-            | SqlType::Jsonb => Values::Text(StringViewBuilder::new()),
+            | SqlType::Jsonb
+            | SqlType::Other(_) => Values::Text(StringViewBuilder::new()),
             SqlType::Bytea => Values::Bytea(BinaryViewBuilder::new()),
             SqlType::Date => Values::Date(Date32Builder::new()),
             SqlType::Time => Values::Time(Time64MicrosecondBuilder::new()),

@@ -2,6 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 use chronos_catalog::SqlType;
+use chronos_catalog::schema::OtherType;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type,
@@ -50,8 +51,14 @@ pub(super) fn writer(array: &ArrayRef, ty: &SqlType) -> PgResult<Writer> {
                 DataType::Decimal128(_, scale) => {
                     let scale = *scale;
                     primitive!(Decimal128Type, |out, v| {
-                        let digits = v.unsigned_abs().to_string();
-                        numeric(out, v < 0, digits.as_bytes(), scale, trim);
+                        let shown = if trim && scale > 0 {
+                            text::number::shown_scale(v, scale)
+                        } else {
+                            scale
+                        };
+                        let drop = u32::from((scale - shown).unsigned_abs());
+                        let digits = (v.unsigned_abs() / 10u128.pow(drop)).to_string();
+                        numeric(out, v < 0, digits.as_bytes(), shown, false);
                     })
                 }
                 DataType::Decimal256(_, scale) => {
@@ -66,16 +73,29 @@ pub(super) fn writer(array: &ArrayRef, ty: &SqlType) -> PgResult<Writer> {
                 _ => return Err(wrong()),
             }
         }
-        SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Name | SqlType::Json => {
+        SqlType::Other(OtherType::Xid) => {
             let values = array.as_string_view_opt().ok_or_else(wrong)?.clone();
-            Box::new(move |row, out| out.extend_from_slice(values.value(row).as_bytes()))
+            Box::new(move |row, out| out.put_u32(values.value(row).parse().unwrap_or_default()))
         }
-        SqlType::Jsonb => {
+        SqlType::Other(OtherType::Record) => {
+            let values = array.as_string_view_opt().ok_or_else(wrong)?.clone();
+            Box::new(move |row, out| record(out, values.value(row)))
+        }
+        SqlType::Jsonb | SqlType::Other(OtherType::Jsonpath) => {
             let values = array.as_string_view_opt().ok_or_else(wrong)?.clone();
             Box::new(move |row, out| {
                 out.put_u8(1);
                 out.extend_from_slice(values.value(row).as_bytes());
             })
+        }
+        SqlType::Text
+        | SqlType::Varchar(_)
+        | SqlType::Char(_)
+        | SqlType::Name
+        | SqlType::Json
+        | SqlType::Other(_) => {
+            let values = array.as_string_view_opt().ok_or_else(wrong)?.clone();
+            Box::new(move |row, out| out.extend_from_slice(values.value(row).as_bytes()))
         }
         SqlType::Uuid => {
             let values = array.as_string_view_opt().ok_or_else(wrong)?.clone();
@@ -192,6 +212,23 @@ fn numeric(out: &mut BytesMut, negative: bool, digits: &[u8], scale: i8, trim: b
     out.put_u16(scale as u16);
     for group in groups {
         out.put_u16(group);
+    }
+}
+
+/// A record from its text: its columns as texts, for their own types are not known any more.
+fn record(out: &mut BytesMut, value: &str) {
+    const TEXT_OID: u32 = 25;
+    let columns = text::record::parse(value);
+    out.put_u32(columns.len() as u32);
+    for column in columns {
+        out.put_u32(TEXT_OID);
+        match column {
+            Some(text) => {
+                out.put_u32(text.len() as u32);
+                out.extend_from_slice(text.as_bytes());
+            }
+            None => out.put_i32(-1),
+        }
     }
 }
 

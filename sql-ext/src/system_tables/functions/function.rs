@@ -29,7 +29,6 @@ pub(crate) enum Returns {
     NameList,
     OidList,
     Int4List,
-    Json,
 }
 
 impl Returns {
@@ -47,7 +46,6 @@ impl Returns {
             Returns::NameList => list(SqlType::Name),
             Returns::OidList => list(SqlType::Oid),
             Returns::Int4List => list(SqlType::Int4),
-            Returns::Json => SqlType::Json,
         }
     }
 }
