@@ -159,6 +159,12 @@ impl Session {
             }
             Op::SetOptionsParens { options } => {
                 super::options::set(&mut def.options, options, &target.def.columns)?;
+                if chronos_storage::Expiry::of(&def).is_some()
+                    && !self.referring(target.oid)?.is_empty()
+                {
+                    let what = format!("ttl on \"{}\", which foreign keys refer to", target.name);
+                    return Err(PgError::unsupported(what));
+                }
                 // The rows' shape stays.
                 def.schema_version -= 1;
             }

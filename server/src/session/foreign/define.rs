@@ -79,6 +79,11 @@ impl Session {
                 "number of referencing and referenced columns for foreign key disagree",
             ));
         }
+        // Rows that expire end without what a foreign key asks of a DELETE.
+        if chronos_storage::Expiry::of(&parent.def).is_some() {
+            let what = format!("a foreign key to \"{}\", whose rows expire", parent.name);
+            return Err(PgError::unsupported(what));
+        }
         if unique_key(&parent.def, &referenced).is_none() {
             let message = format!(
                 "there is no unique constraint matching given keys for referenced table \"{}\"",
@@ -317,5 +322,6 @@ fn class(ty: &SqlType) -> u8 {
         SqlType::Jsonb => 14,
         SqlType::Oid => 15,
         SqlType::Array(_) => 16,
+        SqlType::Other(_) => 17,
     }
 }

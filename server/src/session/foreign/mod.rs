@@ -47,7 +47,7 @@ pub(super) enum Touched {
 
 /// A foreign key of another table (or the same) that refers to a table.
 #[derive(Clone)]
-struct Referring {
+pub(in crate::session) struct Referring {
     child: WriteTarget,
     constraint: Constraint,
 }
@@ -144,7 +144,7 @@ impl Session {
     }
 
     /// The foreign keys that refer to a table.
-    fn referring(&self, parent: Oid) -> PgResult<Vec<Referring>> {
+    pub(in crate::session) fn referring(&self, parent: Oid) -> PgResult<Vec<Referring>> {
         let (objects, at) = self.shared.objects()?;
         let mut found = Vec::new();
         if !self.is_parent(&objects, at, parent) {
