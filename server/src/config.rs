@@ -140,6 +140,10 @@ pub struct Config {
     pub ttl_interval: Duration,
     /// How far the hybrid clock may run ahead of the wall clock.
     pub clock_skew_max: Duration,
+    /// Bytes that one session's queries may hold for sorts, joins and groups.
+    pub query_bytes_max: usize,
+    /// Bytes that those of all sessions may hold.
+    pub queries_bytes_max: usize,
     /// Bytes of memory for decoded metadata, key files and row ends of cold segments.
     pub cache_bytes: usize,
     /// Bytes of local disk for copies of objects, where the store is no directory.
@@ -175,6 +179,8 @@ impl Default for Config {
             compaction_interval: Duration::from_secs(10),
             ttl_interval: Duration::from_secs(60),
             clock_skew_max: Duration::from_millis(500),
+            query_bytes_max: 1 << 30,
+            queries_bytes_max: 2 << 30,
             cache_bytes: 256 << 20,
             disk_cache_bytes: 1 << 30,
             shutdown_timeout: Duration::from_secs(10),
@@ -228,6 +234,8 @@ static SETTINGS: &[Setting] = settings![
     compaction_interval: parse_duration / show_duration, "How often segments are looked at for compaction; 0ms for never";
     ttl_interval: parse_duration / show_duration, "How often expired rows are ended; 0ms for never";
     clock_skew_max: parse_duration / show_duration, "How far commit times may be ahead of the clock";
+    query_bytes_max: parse_number / show, "Bytes of memory for the queries of one session";
+    queries_bytes_max: parse_number / show, "Bytes of memory for the queries of all sessions";
     cache_bytes: parse_number / show, "Bytes of memory for what is known of segments";
     disk_cache_bytes: parse_number / show, "Bytes of disk for copies of objects of a store that is no directory";
     shutdown_timeout: parse_duration / show_duration, "How long a stop waits for statements";

@@ -26,6 +26,16 @@ pub enum Access {
         /// Its new name.
         name: Ident,
     },
+    /// `ALTER ROLE r SET name = value` and `ALTER ROLE r RESET name`: what a setting is in the
+    /// role's sessions to come.
+    AlterRoleSetting {
+        /// The role.
+        role: RoleName,
+        /// The setting; `None` for all, to be reset.
+        name: Option<String>,
+        /// Its value; `None` for the default.
+        value: Option<String>,
+    },
     /// `ALTER GROUP g ADD USER r, …` and `… DROP USER …`
     AlterGroup {
         /// The role that others are members of.
@@ -189,9 +199,10 @@ impl Access {
     pub fn tag(&self) -> &'static str {
         match self {
             Access::CreateRole { .. } => "CREATE ROLE",
-            Access::AlterRole { .. } | Access::RenameRole { .. } | Access::AlterGroup { .. } => {
-                "ALTER ROLE"
-            }
+            Access::AlterRole { .. }
+            | Access::RenameRole { .. }
+            | Access::AlterRoleSetting { .. }
+            | Access::AlterGroup { .. } => "ALTER ROLE",
             Access::DropRole { .. } => "DROP ROLE",
             Access::Privileges(Grant { give: true, .. }) => "GRANT",
             Access::Privileges(_) => "REVOKE",

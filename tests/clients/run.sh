@@ -41,3 +41,36 @@ kill -TERM "$server"
 wait "$server"
 server=
 "$venv/bin/python" "$here/parquet_checks.py" "$scratch/data"
+
+# Once more, encrypted and with passwords.
+if ! command -v openssl >/dev/null; then
+    echo "SKIPPED access_checks.py: openssl is not on the PATH"
+    exit 0
+fi
+(
+    cd "$scratch"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+        -keyout ca.key -out ca.pem -subj "/CN=test authority" 2>/dev/null
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \
+        -keyout server.key -out server.csr -subj "/CN=localhost" 2>/dev/null
+    printf 'subjectAltName=DNS:localhost\n' >server.ext
+    openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+        -extfile server.ext -out server.pem 2>/dev/null
+)
+env -u CHRONOS_BIN -u CHRONOS_CLIENTS_VENV CHRONOS_PASSWORD=open-sesame \
+    "$program" serve --data-dir "$scratch/guarded" --listen 127.0.0.1:0 --http off \
+    --tls-cert-file "$scratch/server.pem" --tls-key-file "$scratch/server.key" \
+    --hba "hostssl all all all scram-sha-256" 2>"$scratch/guarded.log" &
+server=$!
+for _ in $(seq 1200); do
+    if grep -q '^chronos ready:' "$scratch/guarded.log"; then break; fi
+    if ! kill -0 "$server" 2>/dev/null; then cat "$scratch/guarded.log" >&2; exit 1; fi
+    sleep 0.1
+done
+port=$(sed -nE 's/^chronos ready:.* 127\.0\.0\.1:([0-9]+).*/\1/p' "$scratch/guarded.log" | head -1)
+"$venv/bin/python" "$here/access_checks.py" "$port" "$scratch/ca.pem" open-sesame
+if [ -n "${NODE_MODULES_OF:-}" ]; then
+    NODE_EXTRA_CA_CERTS=$scratch/ca.pem node "$here/node_access_checks.mjs" "$port" open-sesame
+else
+    echo "SKIPPED node_access_checks.mjs: NODE_MODULES_OF names no folder with pg and postgres"
+fi

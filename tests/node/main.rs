@@ -1,5 +1,6 @@
 //! Tests against one running node, over the wire.
 
+mod access;
 mod crash;
 mod dump;
 mod errors;

@@ -7,13 +7,14 @@
 //! - LISTEN and UNLISTEN hold from the commit of their transaction.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::locks::AdvisoryLocks;
+use super::shared::Shared;
 use crate::error::{PgError, PgResult};
 
 /// Notifications that a session may have waiting; more are refused to their sender.
@@ -33,6 +34,8 @@ pub(super) struct Backends {
 }
 
 struct Entry {
+    /// The session, once it is made.
+    session: Weak<Shared>,
     user: String,
     mailbox: Arc<Mailbox>,
     channels: BTreeSet<String>,
@@ -100,6 +103,7 @@ impl Backends {
     pub fn join(self: &Arc<Self>, process_id: i32, user: &str) -> Backend {
         let mailbox = Arc::<Mailbox>::default();
         let entry = Entry {
+            session: Weak::new(),
             user: user.to_owned(),
             mailbox: Arc::clone(&mailbox),
             channels: BTreeSet::new(),
@@ -108,6 +112,21 @@ impl Backends {
         };
         self.entries.lock().insert(process_id, entry);
         Backend { backends: Arc::clone(self), process_id, mailbox }
+    }
+
+    /// Shows a session to the others.
+    pub fn introduce(&self, session: &Arc<Shared>) {
+        if let Some(entry) = self.entries.lock().get_mut(&session.identity.process_id) {
+            entry.session = Arc::downgrade(session);
+        }
+    }
+
+    /// The sessions that are there, by process id.
+    pub fn sessions(&self) -> Vec<Arc<Shared>> {
+        let mut sessions: Vec<Arc<Shared>> =
+            self.entries.lock().values().filter_map(|entry| entry.session.upgrade()).collect();
+        sessions.sort_by_key(|session| session.identity.process_id);
+        sessions
     }
 
     /// Whose session it is.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnv;
 
 use super::backends::Backends;
+use super::memory::SessionPool;
 use super::session::Session;
 use super::settings::Settings;
 use super::shared::Identity;
@@ -20,9 +21,6 @@ pub const DATABASE: &str = "chronos";
 
 /// Its other name: what PostgreSQL's tools connect to when they are told no database.
 const MAINTENANCE_DATABASE: &str = "postgres";
-
-/// Bytes that the queries of all sessions may hold for sorts, joins and groups before they spill.
-const QUERY_MEMORY: usize = 2 << 30;
 
 /// Makes sessions on one engine.
 #[derive(Clone)]
@@ -38,7 +36,7 @@ impl Sessions {
     /// Sessions on that engine.
     pub fn new(engine: Arc<Engine>) -> Self {
         let runtime = RuntimeEnv {
-            memory_pool: Arc::new(FairSpillPool::new(QUERY_MEMORY)),
+            memory_pool: Arc::new(GreedyMemoryPool::new(engine.config().queries_bytes_max)),
             ..RuntimeEnv::default()
         };
         let nobody = Arc::new(rand::random());
@@ -52,7 +50,9 @@ impl Sessions {
     /// connections, 3D000 for an unknown database, what SET answers for a setting.
     pub fn session(&self, startup: StartupParameters) -> PgResult<Session> {
         self.admit(&startup.user)?;
-        let mut settings = startup.settings;
+        // What the client asks for wins over what the role begins with.
+        let mut settings = self.settings_of(&startup.user);
+        settings.extend(startup.settings);
         // `db@2026-11-20T09:00Z` reads at that instant.
         let database = match startup.database.split_once('@') {
             Some((database, instant)) => {
@@ -65,11 +65,28 @@ impl Sessions {
             let message = format!("database \"{database}\" does not exist");
             return Err(PgError::fatal("3D000", message));
         }
-        let identity = Identity { user: startup.user, database, process_id: startup.process_id };
-        let settings = Settings::new(settings)?;
+        let identity = Identity {
+            user: startup.user,
+            database,
+            process_id: startup.process_id,
+            peer: startup.peer,
+        };
+        let mut settings = Settings::new(settings)?;
+        let config = self.engine.config();
+        settings.fix("max_connections", &config.connections_max.to_string());
+        settings.fix("superuser_reserved_connections", &config.connections_reserved.to_string());
+        settings.fix("ssl", if config.tls_files().is_some() { "on" } else { "off" });
+        settings.fix("listen_addresses", &config.listen.ip().to_string());
+        settings.fix("port", &config.listen.port().to_string());
+        let all = Arc::clone(&self.runtime.memory_pool);
+        let limit = self.engine.config().query_bytes_max;
+        let runtime = RuntimeEnv {
+            memory_pool: Arc::new(SessionPool::new(limit, all)),
+            ..RuntimeEnv::clone(&self.runtime)
+        };
         let session = Session::new(
             Arc::clone(&self.engine),
-            Arc::clone(&self.runtime),
+            Arc::new(runtime),
             &self.backends,
             identity,
             settings,

@@ -15,6 +15,8 @@ use crate::pgwire::listener::StartupParameters;
 /// The attributes of a role that are kept as text.
 pub(super) const CONNECTION_LIMIT: &str = "connection_limit";
 pub(super) const VALID_UNTIL: &str = "valid_until";
+/// What goes before the name of a setting that a role's sessions begin with.
+pub(super) const SETTING: &str = "set.";
 
 /// The database that a client asked for, without an instant.
 pub(super) fn database(startup: &StartupParameters) -> &str {
@@ -150,6 +152,19 @@ impl Sessions {
             return Err(PgError::fatal("53300", message));
         }
         Ok(())
+    }
+
+    /// The settings that the sessions of a role begin with.
+    pub(super) fn settings_of(&self, user: &str) -> Vec<(String, String)> {
+        let roles = self.roles();
+        let attributes = match roles.named(user).map(|(_, role)| &role.relation) {
+            Some(Relation::Role { attributes, .. }) => attributes,
+            _ => return Vec::new(),
+        };
+        let set = attributes.iter().filter_map(|(key, value)| {
+            key.strip_prefix(SETTING).map(|name| (name.to_owned(), value.clone()))
+        });
+        set.collect()
     }
 
     /// Gives the bootstrap role its first password, if the configuration has one and the role

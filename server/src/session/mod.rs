@@ -10,6 +10,7 @@
 //! - `infer`, `parameters`: the types of parameters.
 //! - `shared`: what planning and functions see of it.
 
+mod activity;
 pub mod api;
 mod assign;
 mod backends;
@@ -38,6 +39,7 @@ mod locking;
 mod locks;
 mod login;
 mod maintenance;
+mod memory;
 mod merge;
 mod names;
 mod origin;

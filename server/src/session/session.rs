@@ -19,6 +19,7 @@ use datafusion::sql::sqlparser::ast;
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
+use super::activity::{Live, State};
 use super::api::{Description, Executor, Response, TextSettings, TransactionStatus};
 use super::backends::{Backend, Backends};
 use super::cursor::Cursor;
@@ -135,6 +136,7 @@ impl Session {
         // What the protocol tells of it unless it hears otherwise.
         first.reported.insert("is_superuser", "on".to_owned());
         let reported = Arc::new(first);
+        let live = Live { started: engine.now_micros(), ..Live::default() };
         let backend = backends.join(identity.process_id, &identity.user);
         let shared = Arc::new(Shared {
             engine,
@@ -144,6 +146,7 @@ impl Session {
             pending: parking_lot::Mutex::default(),
             transaction: tokio::sync::RwLock::new(None),
             scope: parking_lot::Mutex::new(Scope::default()),
+            live: parking_lot::Mutex::new(live),
             last_commit: parking_lot::Mutex::new(None),
             prepared: parking_lot::Mutex::default(),
             sequences: parking_lot::Mutex::default(),
@@ -155,6 +158,7 @@ impl Session {
             parents: parking_lot::Mutex::default(),
         });
         shared.tell_superuser();
+        backends.introduce(&shared);
         Session {
             shared,
             runtime,
@@ -654,6 +658,13 @@ impl Executor for Session {
         let located = original.is_some();
         let kept = Kept { slot: Arc::clone(&statement.slot), original };
         let shared = Arc::clone(&self.shared);
+        {
+            let now = shared.engine.now_micros();
+            let mut live = shared.live.lock();
+            live.transaction.get_or_insert(now);
+            live.statement = Some((Arc::clone(&statement.statement), now));
+            live.state = State::Active;
+        }
         let result = {
             let mut run = std::pin::pin!(self.run(&statement.statement, parameters, types, kept));
             let stopped = tokio::select! {
@@ -810,6 +821,17 @@ impl Executor for Session {
     }
 
     fn rest(&mut self) {
+        {
+            let mut live = self.shared.live.lock();
+            live.state = match self.block {
+                Block::None | Block::Implicit => State::Idle,
+                Block::Explicit if self.failed => State::Failed,
+                Block::Explicit => State::InTransaction,
+            };
+            if live.state == State::Idle {
+                live.transaction = None;
+            }
+        }
         if self.block == Block::None {
             self.shared.backends.locks.end_transaction(self.shared.identity.process_id);
         }

@@ -149,6 +149,7 @@ const DEFINITIONS: &[Definition] = &[
     fixed("ssl", "off"),
     setting("standard_conforming_strings", Kind::Enum(&["on"]), "on"),
     setting("statement_timeout", Kind::Int(0, INT_MAX, "ms"), "0"),
+    fixed("superuser_reserved_connections", "3"),
     setting("synchronize_seqscans", Kind::Bool, "on"),
     setting(
         "synchronous_commit",

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chronos_catalog::{
-    CommitTs, Erasure, Objects, Oid, ReadTs, Relation, SegmentId, SqlType, SystemTime,
+    CommitTs, Erasure, NameKind, Objects, Oid, ReadTs, Relation, SegmentId, SqlType, SystemTime,
+    roles,
 };
 use chronos_sql_ext::system_tables::{
-    AccessRule, CompactionInfo, PreparedInfo, SegmentInfo, SystemCatalog, SystemSession, TableSize,
-    UploadInfo,
+    AccessRule, Activity, CompactionInfo, PreparedInfo, SegmentInfo, SystemCatalog, SystemSession,
+    TableSize, UploadInfo,
 };
 use chronos_sql_ext::text::TextSettings;
 use chronos_sql_ext::{Error as SqlError, Resolved, TemporalCatalog, TemporalInfo};
@@ -20,6 +21,7 @@ use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue, Table
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
+use super::activity::Live;
 use super::backends::{Backends, Pending};
 use super::names::{Lookup, RelationName, SYSTEM_SCHEMAS};
 use super::privileges::{Restricted, check_read, check_schema, check_system_read};
@@ -34,6 +36,8 @@ pub(super) struct Identity {
     pub user: String,
     pub database: String,
     pub process_id: i32,
+    /// Where its client is.
+    pub peer: Option<std::net::SocketAddr>,
 }
 
 /// What holds while one statement is planned and executed.
@@ -75,6 +79,8 @@ pub(super) struct Shared {
     /// The transaction that is open, if any. Written only by the statement that runs.
     pub transaction: tokio::sync::RwLock<Option<Transaction>>,
     pub scope: Mutex<Scope>,
+    /// What others see of it.
+    pub live: Mutex<Live>,
     /// The session's last commit, for `chronos.last_commit_time()`.
     pub last_commit: Mutex<Option<CommitTs>>,
     /// A commit was handed to the engine and has not answered.
@@ -519,6 +525,19 @@ impl SystemSession for SystemView {
             }
         };
         usage.map(info).collect()
+    }
+
+    fn activity(&self) -> Vec<Activity> {
+        let (objects, at) = self.0.objects_or_committed();
+        let rights = self.0.rights(&objects, at);
+        let all = rights.has_role(roles::READ_ALL_STATS);
+        let sessions = self.0.backends.sessions();
+        let told = sessions.iter().map(|session| {
+            let role = objects.lookup(NameKind::Role, None, &session.session_user(), at);
+            let own = role.is_some_and(|(oid, _)| rights.has_role(oid));
+            session.activity(all || own)
+        });
+        told.collect()
     }
 
     fn access_rules(&self) -> Vec<AccessRule> {

@@ -7,7 +7,7 @@ use super::begins;
 use super::extensions::Cursor;
 use crate::access::{Access, Grant, GrantObjects, Hidden, RoleName, RoleOption};
 use crate::bind::normal;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The statement about access that the tokens are, if they are one.
 pub(super) fn parse(
@@ -40,9 +40,11 @@ pub(super) fn parse(
             }
             cursor.expect("USER")?;
             Access::AlterGroup { group: role, add, members: roles(cursor)? }
-        } else if cursor.next_is("SET") || cursor.next_is("RESET") || cursor.next_is("IN") {
-            // The settings of a role.
-            return Ok(None);
+        } else if cursor.words(&["IN", "DATABASE"]) {
+            cursor.ident()?;
+            role_setting(cursor, role)?
+        } else if cursor.next_is("SET") || cursor.next_is("RESET") {
+            role_setting(cursor, role)?
         } else {
             cursor.word("WITH");
             Access::AlterRole { role, options: role_options(cursor)? }
@@ -211,6 +213,58 @@ fn role_options(cursor: &mut Cursor<'_, '_>) -> Result<Vec<RoleOption>> {
         options.push(option);
     }
     Ok(options)
+}
+
+/// `SET name = value` and `RESET name` of a role.
+fn role_setting(cursor: &mut Cursor<'_, '_>, role: RoleName) -> Result<Access> {
+    if matches!(&role, RoleName::Named(ident) if ident.quote_style.is_none() && normal(ident) == "all")
+    {
+        return Err(Error::Unsupported("ALTER ROLE ALL SET".into()));
+    }
+    let set = cursor.word("SET");
+    if !set {
+        cursor.expect("RESET")?;
+    }
+    if !set && cursor.word("ALL") {
+        return Ok(Access::AlterRoleSetting { role, name: None, value: None });
+    }
+    let name = if cursor.words(&["TIME", "ZONE"]) {
+        "timezone".to_owned()
+    } else {
+        let parts = cursor.name()?.0;
+        let parts: Vec<String> =
+            parts.iter().filter_map(|part| part.as_ident().map(normal)).collect();
+        parts.join(".")
+    };
+    let mut value = None;
+    if set {
+        if cursor.words(&["FROM", "CURRENT"]) {
+            return Err(Error::Unsupported("ALTER ROLE … SET … FROM CURRENT".into()));
+        }
+        if !cursor.word("TO") {
+            cursor.take(&Token::Eq);
+        }
+        if !cursor.word("DEFAULT") {
+            let mut words = Vec::new();
+            loop {
+                words.push(match (cursor.text()?, cursor.whole_text()) {
+                    (Some(text), _) | (None, Some(text)) => text,
+                    (None, None) => {
+                        let ident = cursor.ident()?;
+                        match ident.quote_style {
+                            Some(_) => format!("\"{}\"", ident.value.replace('"', "\"\"")),
+                            None => normal(&ident),
+                        }
+                    }
+                });
+                if !cursor.take(&Token::Comma) {
+                    break;
+                }
+            }
+            value = Some(words.join(", "));
+        }
+    }
+    Ok(Access::AlterRoleSetting { role, name: Some(name), value })
 }
 
 fn password(cursor: &mut Cursor<'_, '_>) -> Result<RoleOption> {
@@ -450,6 +504,23 @@ mod tests {
         };
         assert_eq!((roles.len(), schemas.len(), grant.privileges.len()), (1, 2, 0));
         assert_eq!(grant.objects, GrantObjects::AllTables);
+    }
+
+    #[test]
+    fn the_settings_of_a_role_are_read() {
+        for (sql, name, value) in [
+            ("ALTER ROLE a SET search_path = s, \"T\"", "search_path", Some("s, \"T\"")),
+            ("ALTER USER a SET statement_timeout TO 500", "statement_timeout", Some("500")),
+            ("ALTER ROLE a IN DATABASE d SET my.x TO 'y'", "my.x", Some("y")),
+            ("ALTER ROLE a SET work_mem TO DEFAULT", "work_mem", None),
+            ("ALTER ROLE a RESET work_mem", "work_mem", None),
+        ] {
+            let Access::AlterRoleSetting { name: found, value: given, .. } = access(sql) else {
+                panic!("{sql}")
+            };
+            assert_eq!((found.as_deref(), given.as_deref()), (Some(name), value), "{sql}");
+        }
+        assert!(crate::parse("ALTER ROLE ALL SET work_mem = 1").is_err());
     }
 
     #[test]

@@ -116,15 +116,13 @@ pub(super) fn parse(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Opt
 
 /// Statements of PostgreSQL that are not here, by their first words.
 fn refused(tokens: &[TokenWithSpan]) -> Option<&'static str> {
-    const REFUSED: [&str; 16] = [
+    const REFUSED: [&str; 14] = [
         "PREPARE TRANSACTION",
         "COMMIT PREPARED",
         "ROLLBACK PREPARED",
         "DO",
         "SECURITY LABEL",
         "CREATE USER MAPPING",
-        "ALTER ROLE",
-        "ALTER USER",
         "DROP OWNED",
         "REFRESH MATERIALIZED VIEW",
         "IMPORT FOREIGN SCHEMA",
@@ -465,6 +463,14 @@ impl Cursor<'_, '_> {
     /// Takes that token if it comes next.
     pub(super) fn take(&mut self, token: &Token) -> bool {
         self.parser.consume_token(token)
+    }
+
+    /// A number without a sign as it is written, if one comes next.
+    pub(super) fn whole_text(&mut self) -> Option<String> {
+        let Token::Number(digits, _) = &self.parser.peek_token_ref().token else { return None };
+        let digits = digits.clone();
+        self.parser.advance_token();
+        Some(digits)
     }
 
     pub(super) fn ident(&mut self) -> Result<Ident> {

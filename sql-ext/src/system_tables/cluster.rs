@@ -75,6 +75,11 @@ pub(crate) fn roles(c: &SystemCatalog, rows: &mut Rows, only_login: Option<bool>
         let Relation::Role { login, superuser, attributes, verifier, .. } = &object.relation else {
             continue;
         };
+        let config: Vec<String> = attributes
+            .iter()
+            .filter_map(|(key, value)| Some(format!("{}={value}", key.strip_prefix("set.")?)))
+            .collect();
+        let config: Cell = if config.is_empty() { Cell::Null } else { config.into() };
         let until = attributes.get("valid_until").and_then(|text| text.parse::<i64>().ok());
         if only_login.is_some_and(|wanted| wanted != *login) {
             continue;
@@ -108,6 +113,8 @@ pub(crate) fn roles(c: &SystemCatalog, rows: &mut Rows, only_login: Option<bool>
             ("rolpassword", "********".into()),
             ("rolvaliduntil", until.into()),
             ("valuntil", until.into()),
+            ("rolconfig", config.clone()),
+            ("useconfig", config),
             ("usename", object.name.as_str().into()),
             ("usesysid", oid.into()),
             ("usecreatedb", flag("createdb", bootstrap).into()),
@@ -194,6 +201,10 @@ pub(crate) fn pg_settings(c: &SystemCatalog, rows: &mut Rows) {
 
 pub(crate) fn pg_stat_activity(c: &SystemCatalog, rows: &mut Rows) {
     for a in c.session.activity() {
+        // Of the sessions of others one may see no more than that they are there.
+        let shown = !a.state.is_empty();
+        let started: Cell = if shown { a.session_start.into() } else { Cell::Null };
+        let state: Cell = if shown { a.state.into() } else { Cell::Null };
         rows.push([
             ("datid", DATABASE.into()),
             ("datname", a.database.into()),
@@ -203,11 +214,11 @@ pub(crate) fn pg_stat_activity(c: &SystemCatalog, rows: &mut Rows) {
             ("application_name", a.application_name.into()),
             ("client_addr", a.client_address.into()),
             ("client_port", a.client_port.into()),
-            ("backend_start", a.session_start.into()),
+            ("backend_start", started),
             ("xact_start", a.transaction_start.into()),
             ("query_start", a.query_start.into()),
             ("state_change", a.query_start.into()),
-            ("state", a.state.into()),
+            ("state", state),
             ("query", a.query.into()),
             ("backend_type", "client backend".into()),
         ]);

@@ -10,10 +10,10 @@ use datafusion::sql::sqlparser::ast::{AlterSchemaOperation, Ident, Owner, Statem
 use super::{NameScope, object};
 use crate::auth::scram::Verifier;
 use crate::error::{PgError, PgResult};
-use crate::session::login::{CONNECTION_LIMIT, VALID_UNTIL};
+use crate::session::login::{CONNECTION_LIMIT, SETTING, VALID_UNTIL};
 use crate::session::names::{fold, single};
 use crate::session::session::Session;
-use crate::session::settings::Scope;
+use crate::session::settings::{Scope, Settings};
 use crate::session::transaction::Block;
 
 pub(super) fn no_role(name: &str) -> PgError {
@@ -48,6 +48,9 @@ impl Session {
             Access::CreateRole { name, options } => self.create_role(name, options).await?,
             Access::AlterRole { role, options } => self.alter_role(role, options).await?,
             Access::RenameRole { role, name } => self.rename_role(role, name).await?,
+            Access::AlterRoleSetting { role, name, value } => {
+                self.alter_role_setting(role, name.as_deref(), value.as_deref()).await?;
+            }
             Access::AlterGroup { group, add, members } => {
                 let scope = self.scope()?;
                 let group = self.role_named(&scope, group)?;
@@ -372,6 +375,41 @@ impl Session {
             let message = "permission denied to alter role";
             return Err(PgError::new("42501", message)
                 .detail("The bootstrap user must have the SUPERUSER attribute."));
+        }
+        self.change_unchecked(oid, Some(role)).await
+    }
+
+    /// `ALTER ROLE … SET` and `RESET`.
+    async fn alter_role_setting(
+        &mut self,
+        name: &RoleName,
+        setting: Option<&str>,
+        value: Option<&str>,
+    ) -> PgResult<()> {
+        let scope = self.scope()?;
+        let oid = self.role_named(&scope, name)?;
+        if self.shared.role(&scope.objects, scope.at) != Some(oid) {
+            self.check_createrole(&scope, "alter setting")?;
+        }
+        let mut role = self.role_object(&scope, oid)?;
+        let superuser = matches!(role.relation, Relation::Role { superuser: true, .. });
+        if superuser && !self.shared.rights(&scope.objects, scope.at).superuser() {
+            return Err(PgError::new("42501", "must be superuser to alter superusers"));
+        }
+        let Relation::Role { attributes, .. } = &mut role.relation else {
+            return Err(PgError::internal("a role that is none"));
+        };
+        match (setting, value) {
+            (None, _) => attributes.retain(|key, _| !key.starts_with(SETTING)),
+            (Some(setting), None) => {
+                attributes.remove(&format!("{SETTING}{}", setting.to_lowercase()));
+            }
+            (Some(setting), Some(value)) => {
+                // It has to be one, and the value one of its own.
+                Settings::new([(setting.to_owned(), value.to_owned())])?;
+                let key = format!("{SETTING}{}", setting.to_lowercase());
+                attributes.insert(key, value.to_owned());
+            }
         }
         self.change_unchecked(oid, Some(role)).await
     }
