@@ -2,7 +2,7 @@
 //!
 //! - [`api`]: the seam to the protocol.
 //! - [`Session`]: one connection's; [`Sessions`] makes them.
-//! - `plan`, `query`, `insert`, `conflict`, `dml`, `merge`, `joined`, `locking`, `copy`, `ddl`, `explain`: what statements do.
+//! - `plan`, `query`, `insert`, `conflict`, `dml`, `merge`, `joined`, `returning`, `locking`, `copy`, `ddl`, `explain`: what statements do.
 //! - `fast`: statements that a key answers, without the planner, and statements by their text.
 //! - `history`: functions and statements about the past.
 //! - `transaction`, `settings`, `facts`, `show`, `prepared`, `cursor`: the session's own state.
@@ -50,6 +50,7 @@ mod position;
 mod prepared;
 mod privileges;
 mod query;
+mod returning;
 #[allow(clippy::module_inception)]
 mod scalar_relations;
 mod session;

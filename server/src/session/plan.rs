@@ -189,7 +189,7 @@ impl Session {
     }
 
     /// The table and column number that a result column is, where its qualifier tells.
-    fn origin(
+    pub(super) fn origin(
         &self,
         objects: &Arc<Objects>,
         at: CommitTs,
