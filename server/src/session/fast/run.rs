@@ -261,9 +261,9 @@ fn binds_key(def: &TableDef, selection: &Expr) -> bool {
     let mut compared = Vec::new();
     note_compared(selection, &mut compared);
     def.unique_keys().any(|(_, _, columns)| {
-        columns.iter().all(|id| {
-            def.column(*id).is_some_and(|column| compared.iter().any(|name| *name == column.name))
-        })
+        columns
+            .iter()
+            .all(|id| def.column(*id).is_some_and(|column| compared.contains(&column.name)))
     })
 }
 

@@ -21,22 +21,30 @@ const SEEN: usize = 1024;
 
 /// What was told of a statement, by the types that the client gave its parameters.
 #[derive(Debug, Default)]
-pub(in crate::session) struct Described(Mutex<Vec<(Basis, Vec<Option<SqlType>>, Description)>>);
+pub(in crate::session) struct Described(Mutex<Vec<Told>>);
+
+#[derive(Debug)]
+struct Told {
+    basis: Basis,
+    given: Vec<Option<SqlType>>,
+    description: Description,
+}
 
 impl Described {
     /// What was told under the same definitions and settings.
     pub fn find(&self, now: &Basis, given: &[Option<SqlType>]) -> Option<Description> {
         let known = self.0.lock();
-        let found = known.iter().find(|(basis, types, _)| types == given && basis.holds(now));
-        found.map(|(_, _, description)| description.clone())
+        let found = known.iter().find(|told| told.given == given && told.basis.holds(now));
+        found.map(|told| told.description.clone())
     }
 
     /// Notes what was told.
     pub fn keep(&self, basis: Basis, given: &[Option<SqlType>], description: &Description) {
         let mut known = self.0.lock();
         // What was told under others is of no use any more.
-        known.retain(|(before, types, _)| types != given && before.holds(&basis));
-        known.push((basis, given.to_vec(), description.clone()));
+        known.retain(|told| told.given != given && told.basis.holds(&basis));
+        let (given, description) = (given.to_vec(), description.clone());
+        known.push(Told { basis, given, description });
     }
 }
 
