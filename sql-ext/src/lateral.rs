@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::system_tables::rows_of;
+use crate::system_tables::{equalities_only, rows_of};
 
 /// The column that holds a lateral query's rows before they are unnested.
 const ROWS: &str = "_lateral_rows";
@@ -165,6 +165,7 @@ fn wants_function(plan: &LogicalPlan) -> Result<bool> {
             LogicalPlan::Projection(p) => p.expr.iter().any(Expr::contains_outer),
             LogicalPlan::Aggregate(a) => {
                 a.aggr_expr.iter().chain(&a.group_expr).any(Expr::contains_outer)
+                    || !equalities_only(&a.input)
             }
             _ => false,
         };

@@ -68,14 +68,8 @@ impl ExprPlanner for PostgresOperatorPlanner {
             let padded = |ty: &Option<SqlType>| matches!(ty, Some(SqlType::Char(_)));
             let both = padded(&left) && padded(&right) && expr.op != BinaryOperator::StringConcat;
             let string = |ty: &Option<SqlType>| ty.as_ref().is_some_and(is_character);
-            if !both && string(&left) && string(&right) {
-                if padded(&left) {
-                    expr.left = typed(expr.left, &SqlType::Text);
-                }
-                if padded(&right) {
-                    expr.right = typed(expr.right, &SqlType::Text);
-                }
-            } else if expr.op == BinaryOperator::StringConcat {
+            let concatenated = expr.op == BinaryOperator::StringConcat;
+            if concatenated || !both && string(&left) && string(&right) {
                 if padded(&left) {
                     expr.left = typed(expr.left, &SqlType::Text);
                 }

@@ -12,6 +12,8 @@
 //! | `(a, b) OVERLAPS (c, d)` | `overlaps(a, b, c, d)` |
 //! | `timestamp(2) '…'` | rounded after the cast |
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
     self, AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgOperator, FunctionArguments, Ident, ObjectName, Query, SelectItem,
@@ -152,6 +154,23 @@ pub(super) fn settle(expr: &mut Expr) {
         && name_of(function).as_deref() == Some("ntile")
     {
         *expr = cast(take(expr), DataType::Int4(None));
+    }
+}
+
+/// An array of columns as a call: DataFusion looks for the columns of an array literal in the
+/// innermost query only.
+pub(super) fn array_as_call(expr: &mut Expr) {
+    let named = |e: &Expr| {
+        let found = ast::visit_expressions(e, |e| match e {
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        found.is_break()
+    };
+    if let Expr::Array(array) = expr
+        && array.elem.iter().any(named)
+    {
+        *expr = call("make_array", std::mem::take(&mut array.elem));
     }
 }
 

@@ -420,6 +420,9 @@ impl VisitorMut for Binder<'_> {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> Flow {
         zone_as_function(expr);
         interval_as_cast(expr);
+        if self.queries.len() > 1 {
+            expressions::array_as_call(expr);
+        }
         if let Err(error) = expressions::rewrite(expr) {
             return ControlFlow::Break(Box::new(error));
         }

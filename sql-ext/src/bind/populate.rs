@@ -65,7 +65,7 @@ pub(super) fn write_out(binder: &Binder<'_>, factor: &mut TableFactor) -> Result
     let name = alias.as_ref().map_or_else(|| Ident::new(&function), |a| a.name.clone());
     let alias = TableAlias { explicit: true, name, columns, at: None };
     let to_record = function.replace("populate", "to");
-    match record_of(&to_record, &[document.clone()], Some(alias)) {
+    match record_of(&to_record, std::slice::from_ref(document), Some(alias)) {
         Some(written) => {
             *factor = written;
             Ok(())

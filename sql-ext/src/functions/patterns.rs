@@ -92,8 +92,8 @@ fn whole_number(a: &[Value], at: usize, default: i64, name: &str, least: i64) ->
 
 /// Where a text goes on from a character, counted from 1; `None` beyond its end.
 fn start(text: &str, from: usize) -> Option<usize> {
-    let ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
-    ends.skip(from - 1).next()
+    let mut ends = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+    ends.nth(from - 1)
 }
 
 /// The captures of the n-th match from a character on, with where the search began.

@@ -12,7 +12,7 @@ use crate::error::Error;
 const ITEMS_MAX: usize = 50_000_000;
 
 fn list(types: &[SqlType]) -> SqlType {
-    let wide = types.iter().any(|ty| *ty == SqlType::Int8);
+    let wide = types.contains(&SqlType::Int8);
     SqlType::Array(Box::new(if wide { SqlType::Int8 } else { SqlType::Int4 }))
 }
 

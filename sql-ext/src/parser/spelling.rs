@@ -17,10 +17,10 @@ pub(super) fn plain(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
     {
         return Some(table_options(tokens));
     }
-    if begins(tokens, &["CREATE"]) {
-        if let Some(at) = tokens.iter().take(4).position(|t| is_word(Some(t), "SEQUENCE")) {
-            return Some(sequence_options(tokens, at + 1));
-        }
+    if begins(tokens, &["CREATE"])
+        && let Some(at) = tokens.iter().take(4).position(|t| is_word(Some(t), "SEQUENCE"))
+    {
+        return Some(sequence_options(tokens, at + 1));
     }
     common
 }

@@ -134,7 +134,7 @@ fn is_decorrelatable(plan: &LogicalPlan) -> bool {
     }
 }
 
-fn equalities_only(plan: &LogicalPlan) -> bool {
+pub(crate) fn equalities_only(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Filter(f) => {
             f.input.all_out_ref_exprs().is_empty()

@@ -24,7 +24,7 @@ mod types;
 mod views;
 
 pub use catalog::{SystemCatalog, analyzer_rules};
-pub(crate) use correlate::rows_of;
+pub(crate) use correlate::{equalities_only, rows_of};
 pub use rewrite::rewrite;
 pub(crate) use rewrite::{call, query_of, record_of};
 pub use session::{

@@ -249,14 +249,6 @@ pub(super) fn by_template(number: &str, template: &str) -> Result<String> {
             if anchor_first {
                 out.push(if negative { '-' } else { '+' });
             }
-        } else if own_column && t.has(Sign::Plus) {
-            out.push_str(if negative {
-                "-"
-            } else if t.fill {
-                ""
-            } else {
-                " "
-            });
         } else if own_column {
             out.push_str(if negative {
                 "-"

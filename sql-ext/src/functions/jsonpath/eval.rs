@@ -451,7 +451,8 @@ fn deeper(item: Json, level: usize, (from, to): (usize, usize), found: &mut Vec<
         return;
     }
     let leaf = !item.is_array() && !item.is_object();
-    if level >= from && (from != usize::MAX || leaf) || from == usize::MAX && leaf {
+    let last_level = from == usize::MAX;
+    if last_level && leaf || !last_level && level >= from {
         found.push(item.clone());
     }
     let below: Vec<Json> = match item {
