@@ -39,7 +39,10 @@ impl Session {
         }
         let name = relation(&key.foreign_table, &self.shared.identity.database)?;
         let parent = match self.write_target_named(&name) {
-            Ok(parent) if parent.oid != own => parent,
+            Ok(parent) if parent.oid != own => {
+                self.require(&parent, 'x', None)?;
+                parent
+            }
             Err(error) if error.code == "42809" => {
                 let message = format!("referenced relation \"{}\" is not a table", name.name);
                 return Err(PgError::new("42809", message));
