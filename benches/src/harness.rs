@@ -1,5 +1,6 @@
 //! What the questions share: the data, the clock and the tables of results.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use chronos_tests::{Answer, TestNode};
@@ -17,23 +18,7 @@ pub(crate) fn rows(from: u64, to: u64) -> String {
 }
 
 /// Something to be measured in turn with others.
-pub(crate) type Run<'a> = Box<dyn AsyncRun + 'a>;
-
-/// One measurement.
-pub(crate) trait AsyncRun {
-    /// Does it once.
-    fn once(&mut self) -> std::pin::Pin<Box<dyn Future<Output = ()> + '_>>;
-}
-
-impl<F, Fut> AsyncRun for F
-where
-    F: FnMut() -> Fut,
-    Fut: Future<Output = ()>,
-{
-    fn once(&mut self) -> std::pin::Pin<Box<dyn Future<Output = ()> + '_>> {
-        Box::pin(self())
-    }
-}
+pub(crate) type Run<'a> = Box<dyn FnMut() -> Pin<Box<dyn Future<Output = ()> + 'a>> + 'a>;
 
 /// Runs each in turn, `times` times after one that does not count, and gives each one's median.
 pub(crate) async fn medians(times: usize, mut runs: Vec<Run<'_>>) -> Vec<Duration> {
@@ -41,7 +26,7 @@ pub(crate) async fn medians(times: usize, mut runs: Vec<Run<'_>>) -> Vec<Duratio
     for round in 0..=times {
         for (run, samples) in runs.iter_mut().zip(&mut samples) {
             let begun = Instant::now();
-            run.once().await;
+            run().await;
             if round > 0 {
                 samples.push(begun.elapsed());
             }

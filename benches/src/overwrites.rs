@@ -26,7 +26,8 @@ pub(crate) async fn run(count: u64) {
         }
         for (i, (name, sql)) in queries("readings").iter().enumerate() {
             let client = &client;
-            let run: Run<'_> = Box::new(move || async move { drop(ask(client, sql).await) });
+            let run: Run<'_> =
+                Box::new(move || Box::pin(async move { drop(ask(client, sql).await) }));
             let time = medians(RUNS, vec![run]).await[0];
             if times == 0 {
                 first[i] = time.as_secs_f64();
@@ -40,7 +41,8 @@ pub(crate) async fn run(count: u64) {
         let table = format!("readings FOR SYSTEM_TIME AS OF '{instant}'");
         for (i, (name, sql)) in queries(&table).iter().enumerate() {
             let client = &client;
-            let run: Run<'_> = Box::new(move || async move { drop(ask(client, sql).await) });
+            let run: Run<'_> =
+                Box::new(move || Box::pin(async move { drop(ask(client, sql).await) }));
             let time = medians(RUNS, vec![run]).await[0];
             let ratio = time.as_secs_f64() / first[i];
             println!("| {count} | AS OF {times} times | {name} | {} | {ratio:.2} |", millis(time));

@@ -89,10 +89,14 @@ async fn measure(client: &Client, count: u64, state: &str, table: &str, files: &
         same(client, &ctx, &ours, &theirs).await;
         let (ours, theirs, ctx) = (ours.as_str(), theirs.as_str(), &ctx);
         let runs: Vec<Run<'_>> = vec![
-            Box::new(move || async move { drop(crate::harness::ask(client, ours).await) }),
-            Box::new(move || async move {
-                let frame = ctx.sql(theirs).await.expect("the query can be planned");
-                drop(frame.collect().await.expect("the query can be run"));
+            Box::new(move || {
+                Box::pin(async move { drop(crate::harness::ask(client, ours).await) })
+            }),
+            Box::new(move || {
+                Box::pin(async move {
+                    let frame = ctx.sql(theirs).await.expect("the query can be planned");
+                    drop(frame.collect().await.expect("the query can be run"));
+                })
             }),
         ];
         let times = medians(RUNS, runs).await;

@@ -344,6 +344,7 @@ fn array_name(data_type: &DataType) -> String {
             | ArrayElemTypeDef::SquareBracket(item, _)
             | ArrayElemTypeDef::Parenthesis(item),
         ) => type_name(item),
-        other => type_name(other),
+        DataType::Custom(name, _) => last_part(name).trim_start_matches('_').to_owned(),
+        other => other.to_string().to_lowercase(),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::DateTime;
 use chronos_catalog::{CommitTs, Objects, SqlType};
 use chronos_sql_ext::system_tables::{SystemCatalog, SystemSession, analyzer_rules, rewrite};
-use chronos_sql_ext::{Extension, Statement, StatementKind, TemporalCatalog};
+use chronos_sql_ext::{Extension, Statement, StatementKind, TemporalCatalog, output_name};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::execution::config::SessionConfig;
@@ -182,7 +182,11 @@ impl Session {
             })?;
             let (table_oid, column) = super::origin::of_column(plan, i)
                 .unwrap_or_else(|| self.origin(&objects, at, qualifier, field.name()));
-            let name = names.get(i).and_then(|n| *n).unwrap_or(field.name()).to_owned();
+            let name = names
+                .get(i)
+                .and_then(|n| *n)
+                .unwrap_or_else(|| output_name(field.name()))
+                .to_owned();
             fields.push(FieldDescription { name, table_oid, column, ty });
         }
         Ok(fields.into())
@@ -359,6 +363,8 @@ fn register(
         registry.register_udf(function);
     }
     registry.register_udf(super::expand::Expand::default().into());
+    // It aggregates twice, and what our sums give is not what they take.
+    registry.remove_optimizer_rule("single_distinct_aggregation_to_group_by");
 }
 
 /// The values of parameters, for those who evaluate by themselves.

@@ -73,7 +73,7 @@ impl ScalarUDFImpl for CastFunction {
         let [value] = args.args.as_slice() else {
             return Err(internal("a cast has one argument").into());
         };
-        let promised = self.to.arrow();
+        let promised = self.to.field("cast", true).data_type().clone();
         let cast = |array: &ArrayRef| -> Result<ArrayRef> {
             let array = convert(array, &self.from, &self.to, Mode::Explicit, &self.settings)?;
             // The items of a list of json are marked as such; what they are made of is the same.

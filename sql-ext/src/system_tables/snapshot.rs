@@ -119,6 +119,11 @@ impl SystemCatalog {
         if ["pg_catalog", "information_schema", "chronos", "pg_toast"].contains(&name) {
             return Some(namespace_oid(name));
         }
+        let path = self.session.search_path();
+        let name = match name {
+            "pg_temp" => path.iter().find(|s| s.starts_with("pg_temp_"))?,
+            name => name,
+        };
         Some(self.objects.lookup(NameKind::Schema, None, name, self.at)?.0.0)
     }
 
