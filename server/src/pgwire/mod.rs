@@ -7,7 +7,7 @@
 //! - [`listener`] accepts connections and gives each a session.
 //! - `startup`, `authenticate`, `connection`, `simple`, `extended`, `copy`: the course of a
 //!   connection.
-//! - [`tls`]: encryption.
+//! - `tls` encrypts.
 //! - `frontend`, `backend`, `io`: messages and the stream that they travel on.
 //! - `encode`, [`decode`]: values in the text and binary formats, [`types`] their OIDs.
 //! - [`text`] has values as text, both ways; free of the protocol.

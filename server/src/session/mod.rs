@@ -51,8 +51,8 @@ mod prepared;
 mod privileges;
 mod query;
 mod returning;
-#[allow(clippy::module_inception)]
 mod scalar_relations;
+#[expect(clippy::module_inception, reason = "the session is what the module is named after")]
 mod session;
 mod settings;
 mod shared;

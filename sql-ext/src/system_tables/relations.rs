@@ -1,10 +1,16 @@
 //! `pg_class`, `pg_attribute`, `pg_index`, `pg_constraint` and what else describes relations.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
 use chronos_catalog::{ConstraintKind, Oid, Relation, TableDef};
+use datafusion::sql::sqlparser::ast;
 
 use super::catalog::SystemCatalog;
 use super::rows::{Cell, Rows};
 use super::types;
+use crate::bind::normal;
+use crate::statement::StatementKind;
 
 /// Access method, operator class and operator of a type's b-tree.
 const BTREE: u32 = 403;
@@ -514,9 +520,33 @@ pub(crate) fn pg_depend(c: &SystemCatalog, rows: &mut Rows) {
                     edge((1259, rel.oid.0, 0), (1259, table.0, id.0), "a");
                 }
             }
+            Relation::View { query, .. } => {
+                let rule = (2618, default_oid(rel.oid, 0), 0);
+                edge(rule, (1259, rel.oid.0, 0), "i");
+                for read in read_by_view(c, query) {
+                    edge(rule, (1259, read, 0), "n");
+                }
+            }
             _ => {}
         }
     }
+}
+
+/// The relations that a view's query names. Its names are qualified, but for those of WITH.
+fn read_by_view(c: &SystemCatalog, query: &str) -> BTreeSet<u32> {
+    let mut read = BTreeSet::new();
+    let Ok(statements) = crate::statement::parse(query) else { return read };
+    for statement in &statements {
+        let StatementKind::Sql(sql) = &statement.kind else { continue };
+        let _ = ast::visit_relations(sql.as_ref(), |name| {
+            let parts = name.0.iter().filter_map(|part| part.as_ident()).map(normal);
+            if let [schema, relation] = parts.collect::<Vec<_>>().as_slice() {
+                read.extend(c.relation_oid(schema, relation));
+            }
+            ControlFlow::<()>::Continue(())
+        });
+    }
+    read
 }
 
 /// The rule that makes each view a view.

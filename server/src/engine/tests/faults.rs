@@ -217,7 +217,7 @@ async fn store_of_another_database_is_refused_and_its_objects_stay() {
         ..StoreOptions::new("test:")
     };
     let refused = Engine::open_on(&config(&other), Arc::new(SystemClock), options()).await;
-    let error = crate::error::PgError::from(refused.err().expect("the store is taken"));
+    let error = crate::error::PgError::from(refused.expect_err("the store is taken"));
     assert_eq!(error.code, "55006");
     engine.shutdown().await.unwrap();
     // Its own orphans leave at a start, wherever the store is.
