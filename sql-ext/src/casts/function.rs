@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, FieldRef};
 use chronos_catalog::SqlType;
 use datafusion::common::{Result, ScalarValue};
@@ -86,7 +86,11 @@ impl ScalarUDFImpl for CastFunction {
             ColumnarValue::Array(array) => ColumnarValue::Array(cast(array)?),
             ColumnarValue::Scalar(scalar) => {
                 let array = cast(&scalar.to_array()?)?;
-                ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?)
+                // A list of one row stays as it is: taking it apart forgets what its items are.
+                match array.as_list_opt::<i32>() {
+                    Some(list) => ColumnarValue::Scalar(ScalarValue::List(Arc::new(list.clone()))),
+                    None => ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?),
+                }
             }
         })
     }
