@@ -10,6 +10,7 @@ pub mod access;
 mod arithmetic;
 mod bind;
 pub mod casts;
+mod each;
 mod error;
 mod functions;
 pub mod instant;

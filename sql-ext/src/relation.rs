@@ -25,10 +25,19 @@ use crate::parser::{TimeClause, spread_over, take_time_clause};
 use crate::statement::StatementKind;
 use crate::temporal::{Resolved, TemporalCatalog, is_hidden};
 
+/// A table reference, without what it says of system time.
+pub(crate) struct Reference<'a> {
+    pub(crate) name: TableReference,
+    /// The hidden columns that are offered.
+    hidden: Vec<&'a str>,
+    /// A period of valid time, and what is said of it.
+    period: Option<(String, TimeClause)>,
+}
+
 /// Plans the markers that [`crate::bind`] makes of table references.
 #[derive(Debug)]
 pub(crate) struct TemporalRelationPlanner {
-    catalog: Arc<dyn TemporalCatalog>,
+    pub(crate) catalog: Arc<dyn TemporalCatalog>,
 }
 
 impl TemporalRelationPlanner {
@@ -49,31 +58,48 @@ impl TemporalRelationPlanner {
             Some(clause) => clause.parts(),
             None => (None, None),
         };
-        let time = match &clause {
-            None => None,
-            Some(clause) => self.system_time(&name, clause, context)?,
+        let reference = Reference { name, hidden, period };
+        let plan = match &clause {
+            None => self.plan_at(&reference, None, None, context)?,
+            Some(TimeClause::Each(instants)) => self.plan_each(&reference, instants, context)?,
+            Some(clause) => {
+                let time = self.system_time(&reference.name, clause, context)?;
+                self.plan_at(&reference, Some(clause), time, context)?
+            }
         };
-        match self.catalog.resolve(&name, time)? {
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+    }
+
+    /// A table or view at one time, which the clause says and is evaluated to.
+    pub(crate) fn plan_at(
+        &self,
+        reference: &Reference<'_>,
+        clause: Option<&TimeClause>,
+        time: Option<SystemTime>,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<LogicalPlan> {
+        let Reference { name, hidden, period } = reference;
+        match self.catalog.resolve(name, time)? {
             Resolved::Table(provider) => {
-                let mut plan = self.scan(name.clone(), &provider, &hidden, time)?;
-                if let Some((period, clause)) = &period {
+                let mut plan = self.scan(name.clone(), &provider, hidden, time)?;
+                if let Some((period, clause)) = period {
                     let info = self.catalog.info(provider.as_ref()).unwrap_or_default();
                     let Some((_, start, end)) = info.periods.iter().find(|(p, ..)| p == period)
                     else {
-                        return Err(no_period(&name, period));
+                        return Err(no_period(name, period));
                     };
                     let condition = period_condition(start, end, clause)?;
                     let condition = context.sql_to_expr(condition, plan.schema())?;
                     plan = LogicalPlanBuilder::from(plan).filter(condition)?.build()?;
                 }
-                Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+                Ok(plan)
             }
             Resolved::View { query, columns, owner } => {
-                if let Some((period, _)) = &period {
-                    return Err(no_period(&name, period));
+                if let Some((period, _)) = period {
+                    return Err(no_period(name, period));
                 }
-                let mut query = view_query(&name, &query)?;
-                if let Some(clause) = &clause {
+                let mut query = view_query(name, &query)?;
+                if let Some(clause) = clause {
                     spread_over(&mut query, clause)?;
                 }
                 if let Some(owner) = owner {
@@ -90,10 +116,8 @@ impl TemporalRelationPlanner {
                 if owner.is_some() {
                     self.catalog.leave();
                 }
-                let plan = plan?;
-                let plan = rename(plan, &columns)?;
-                let plan = LogicalPlanBuilder::from(plan).alias(name)?.build()?;
-                Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+                let plan = rename(plan?, &columns)?;
+                LogicalPlanBuilder::from(plan).alias(name.clone())?.build()
             }
         }
     }
@@ -184,7 +208,10 @@ impl TemporalRelationPlanner {
                     }
                 }
             },
-            TimeClause::Period(..) | TimeClause::Both(..) | TimeClause::Portion(..) => {
+            TimeClause::Each(_)
+            | TimeClause::Period(..)
+            | TimeClause::Both(..)
+            | TimeClause::Portion(..) => {
                 return Err(unhandled());
             }
         })
@@ -192,7 +219,7 @@ impl TemporalRelationPlanner {
 
     /// The value of an expression without columns; `None` where it has a parameter that is not
     /// known yet.
-    fn evaluate(
+    pub(crate) fn evaluate(
         &self,
         expr: &ast::Expr,
         context: &mut dyn RelationPlannerContext,

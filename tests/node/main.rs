@@ -3,6 +3,7 @@
 mod access;
 mod crash;
 mod dump;
+mod each;
 mod errors;
 mod files;
 mod flights;

@@ -23,6 +23,8 @@ const PLACES: &[&str] = &[
     "SELECT v FROM t FOR SYSTEM_TIME AS OF {}::timestamptz + INTERVAL '0 seconds'",
     "SELECT v FROM t AS OF {}",
     "SELECT v FROM t FOR TIMESTAMP AS OF {}",
+    "SELECT v FROM t FOR SYSTEM_TIME AS OF EACH ({})",
+    "SELECT v FROM t a AS OF EACH (VALUES ({}))",
     "SELECT v FROM t TIMESTAMP AS OF {}",
     "SELECT v FROM t FOR SYSTEM TIME AS OF {}",
     "SELECT v FROM t AS OF SYSTEM TIME {}",

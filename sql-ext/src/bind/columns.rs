@@ -8,7 +8,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{Binder, last_ident, normal, table_reference};
+use crate::each::EACH_COLUMN;
 use crate::names;
+use crate::parser::reads_each;
 use crate::temporal::{Resolved, is_hidden};
 
 /// One relation of a FROM: its name, and its columns where they are known.
@@ -54,7 +56,11 @@ fn of_from(binder: &Binder<'_>, from: &[TableWithJoins]) -> Vec<Relation> {
 fn of_factor(binder: &Binder<'_>, factor: &TableFactor, relations: &mut Vec<Relation>) {
     let (own, alias, columns) = match factor {
         TableFactor::Table { name, alias, .. } => {
-            (Some(normal(&last_ident(name))), alias, of_name(binder, name))
+            let mut columns = of_name(binder, name);
+            if reads_each(factor) {
+                columns.push(EACH_COLUMN.to_owned());
+            }
+            (Some(normal(&last_ident(name))), alias, columns)
         }
         TableFactor::Derived { subquery, alias, .. } => (None, alias, of_query(binder, subquery)),
         TableFactor::Function { name, alias, .. } => {

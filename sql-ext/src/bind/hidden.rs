@@ -12,7 +12,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{Binder, last_ident, normal, table_alias, table_reference, window};
+use crate::each::EACH_COLUMN;
 use crate::error::Error;
+use crate::parser::reads_each;
 use crate::temporal::{Resolved, is_hidden};
 
 /// The hidden columns that a query names, its subqueries included (they may mean its tables).
@@ -165,6 +167,7 @@ fn item(
 ) -> Result<(), Error> {
     let made_up = || Ident::with_quote('"', format!("_chronos_{number}"));
     let mut columns = None;
+    let each = reads_each(factor);
     let alias = match factor {
         TableFactor::Table { name, alias, args, .. } => {
             let plain = match args {
@@ -175,6 +178,10 @@ fn item(
             };
             if plain && binder.cte(name).is_none() {
                 columns = table_columns(binder, name, named);
+                if each && let Some(columns) = &mut columns {
+                    let visible = columns.iter().position(|c| is_hidden(c));
+                    columns.insert(visible.unwrap_or(columns.len()), EACH_COLUMN.to_owned());
+                }
             }
             match alias {
                 Some(alias) => {

@@ -8,6 +8,7 @@
 
 mod aggregates;
 mod columns;
+mod each;
 mod expressions;
 mod hidden;
 mod multisets;
@@ -17,6 +18,7 @@ mod using;
 mod values;
 mod window;
 
+pub(crate) use each::{listed, series};
 pub(crate) use window::WINDOW_FUNCTION;
 
 use std::collections::BTreeSet;
@@ -196,6 +198,9 @@ impl<'a> Binder<'a> {
             Some(TimeClause::Period(..) | TimeClause::Both(..)) => Err(Error::Unsupported(
                 "a period of valid time of a common table expression".into(),
             )),
+            Some(TimeClause::Each(_)) => {
+                Err(Error::unsupported("AS OF EACH of a common table expression"))
+            }
             Some(clause) => {
                 if scoped.recursive {
                     return Err(Error::Unsupported(
@@ -287,6 +292,7 @@ impl<'a> Binder<'a> {
         let exprs: Vec<&Expr> = match clause {
             TimeClause::All => vec![],
             TimeClause::AsOf(a) | TimeClause::AsOfRelative(a) | TimeClause::Version(a) => vec![a],
+            TimeClause::Each(instants) => each::instants(instants),
             TimeClause::FromTo(a, b)
             | TimeClause::Between(a, b)
             | TimeClause::ContainedIn(a, b) => vec![a, b],

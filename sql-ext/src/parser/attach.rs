@@ -29,6 +29,8 @@ pub(crate) enum TimeClause {
     AsOf(Expr),
     /// `AS OF SYSTEM TIME t`: text may be an interval, counted from now.
     AsOfRelative(Expr),
+    /// `AS OF EACH (…)`: series and lists of instants.
+    Each(Vec<Expr>),
     /// `VERSION AS OF n`
     Version(Expr),
     /// `FROM a TO b`
@@ -119,6 +121,7 @@ impl TimeClause {
             }
             TimeClause::AsOf(t) => ("as_of", vec![t]),
             TimeClause::AsOfRelative(t) => ("as_of_relative", vec![t]),
+            TimeClause::Each(instants) => ("each", instants),
             TimeClause::Version(n) => ("version", vec![n]),
             TimeClause::FromTo(a, b) => ("from_to", vec![a, b]),
             TimeClause::Between(a, b) => ("between", vec![a, b]),
@@ -168,6 +171,9 @@ impl TimeClause {
                 other => return Err(malformed(&other.to_string())),
             }
         }
+        if kind == "each" && !values.is_empty() {
+            return Ok(TimeClause::Each(values));
+        }
         let mut values = values.into_iter();
         let named = |name: Expr| match name {
             Expr::Value(v) => match v.value {
@@ -200,6 +206,10 @@ impl fmt::Display for TimeClause {
         match self {
             TimeClause::AsOf(t) | TimeClause::AsOfRelative(t) => {
                 write!(f, "FOR SYSTEM_TIME AS OF {t}")
+            }
+            TimeClause::Each(instants) => {
+                let instants: Vec<String> = instants.iter().map(Expr::to_string).collect();
+                write!(f, "FOR SYSTEM_TIME AS OF EACH ({})", instants.join(", "))
             }
             TimeClause::Version(n) => write!(f, "FOR VERSION AS OF {n}"),
             TimeClause::FromTo(a, b) => write!(f, "FOR SYSTEM_TIME FROM {a} TO {b}"),
@@ -253,6 +263,13 @@ pub(crate) fn take_time_clause(factor: &mut TableFactor) -> Result<Option<TimeCl
         return Ok(Some(clause));
     }
     Ok(None)
+}
+
+/// Whether a table reference is read at a series of instants.
+pub(crate) fn reads_each(factor: &TableFactor) -> bool {
+    let TableFactor::Table { args: Some(arguments), .. } = factor else { return false };
+    let clause = TimeClause::of_arguments(&arguments.args).ok().flatten();
+    clause.is_some_and(|clause| matches!(clause.parts().0, Some(TimeClause::Each(_))))
 }
 
 /// Takes `AS OF t` off a table reference, which becomes one to the present, and gives the
@@ -333,6 +350,10 @@ fn refuse_past_target(target: &TableFactor) -> Result<()> {
         Some(TimeClause::Portion(..)) | None => Ok(()),
         Some(_) => Err(read_only()),
     }
+}
+
+fn derived_each() -> Error {
+    Error::Unsupported("AS OF EACH of a derived table".into())
 }
 
 fn derived_period() -> Error {
@@ -424,6 +445,7 @@ impl Attacher {
                 let alias = alias_name(alias);
                 match self.take([alias.as_ref(), None])? {
                     Some(TimeClause::Period(..) | TimeClause::Both(..)) => Err(derived_period()),
+                    Some(TimeClause::Each(_)) => Err(derived_each()),
                     Some(clause) => spread(subquery.as_mut(), clause),
                     None => Ok(()),
                 }
@@ -432,6 +454,7 @@ impl Attacher {
                 let alias = alias_name(alias);
                 match self.take([alias.as_ref(), None])? {
                     Some(TimeClause::Period(..) | TimeClause::Both(..)) => Err(derived_period()),
+                    Some(TimeClause::Each(_)) => Err(derived_each()),
                     Some(clause) => spread(table_with_joins.as_mut(), clause),
                     None => Ok(()),
                 }

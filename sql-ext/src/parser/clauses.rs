@@ -156,6 +156,11 @@ fn clause(
     } else {
         return Ok(None);
     };
+    if kind == "TIMESTAMP"
+        && let Some((instants, used)) = each(source, &tokens[words..])?
+    {
+        return Ok(Some((TimeClause::Each(instants), words + used)));
+    }
     let (expr, used) = expression(source, &tokens[words..])?;
     let clause = if kind == "VERSION" { TimeClause::Version(expr) } else { TimeClause::AsOf(expr) };
     Ok(Some((clause, words + used)))
@@ -206,6 +211,9 @@ fn portion(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<(TimeClause,
 /// What stands after the name of a period.
 fn of_time(source: &Source<'_>, rest: &[TokenWithSpan]) -> Result<(TimeClause, usize)> {
     if begins(rest, &["AS", "OF"]) {
+        if let Some((instants, used)) = each(source, &rest[2..])? {
+            return Ok((TimeClause::Each(instants), 2 + used));
+        }
         let (expr, used) = expression(source, &rest[2..])?;
         return Ok((TimeClause::AsOf(expr), 2 + used));
     }
@@ -236,6 +244,33 @@ fn of_time(source: &Source<'_>, rest: &[TokenWithSpan]) -> Result<(TimeClause, u
         return Ok((TimeClause::ContainedIn(low, high), 3 + parser.index()));
     }
     Err(unexpected(source, rest.first()))
+}
+
+/// `EACH (a, b, …)`, `EACH (VALUES (a), (b), …)`: the instants, and series and arrays of them.
+fn each(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Option<(Vec<Expr>, usize)>> {
+    if !is_word(tokens.first(), "EACH") || tokens.get(1).map(|t| &t.token) != Some(&Token::LParen) {
+        return Ok(None);
+    }
+    let inner = &tokens[2..];
+    if ["SELECT", "WITH", "TABLE"].iter().any(|word| is_word(inner.first(), word)) {
+        return Err(Error::unsupported("a query in AS OF EACH"));
+    }
+    let rows = usize::from(is_word(inner.first(), "VALUES"));
+    let mut parser = parser(&inner[rows..]);
+    let mut instants = Vec::new();
+    loop {
+        let open = parser.peek_token();
+        if rows == 1 && open.token != Token::LParen {
+            return Err(source.unexpected(&open));
+        }
+        instants.push(parser.parse_expr().map_err(|error| source.parser_error(error))?);
+        let next = parser.next_token();
+        match next.token {
+            Token::Comma => {}
+            Token::RParen => return Ok(Some((instants, 2 + rows + parser.index()))),
+            _ => return Err(source.unexpected(&next)),
+        }
+    }
 }
 
 fn unexpected(source: &Source<'_>, token: Option<&TokenWithSpan>) -> Error {

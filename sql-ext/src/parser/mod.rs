@@ -40,7 +40,7 @@ pub use table::{
     CURRENT_OF, NO_DATA, OVERRIDING_SYSTEM, OVERRIDING_USER, SEQUENCE_NAME, TABLE_LIKE,
 };
 
-pub(crate) use attach::{TimeClause, spread_over, take_time_clause};
+pub(crate) use attach::{TimeClause, reads_each, spread_over, take_time_clause};
 use guard::NESTING_MAX;
 
 /// Splits and parses a query string.
