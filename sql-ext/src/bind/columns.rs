@@ -1,5 +1,6 @@
 //! The columns that a wildcard stands for, so far as the text and the catalog tell them.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use datafusion::sql::sqlparser::ast::{
@@ -7,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
     TableFactor, TableWithJoins,
 };
 
-use super::{Binder, last_ident, normal, table_reference};
+use super::{Binder, Scoped, last_ident, normal, table_reference};
 use crate::each::EACH_COLUMN;
 use crate::names;
 use crate::parser::reads_each;
@@ -19,9 +20,26 @@ struct Relation {
     columns: Vec<String>,
 }
 
+/// More relations than this are not looked at: CTEs that read each other twice would double.
+const RELATIONS_MAX: usize = 1000;
+
+/// What names mean at a place in the text.
+struct Known<'a, 'b> {
+    binder: &'a Binder<'b>,
+    /// The CTEs in scope.
+    scope: &'a [Scoped],
+    /// How many relations may still be looked at.
+    left: &'a Cell<usize>,
+}
+
 /// The names of the columns that the wildcards of a select list stand for. A column of a relation
 /// that is not known is not among them.
 pub(super) fn of_wildcards(binder: &Binder<'_>, select: &Select) -> BTreeSet<String> {
+    let left = Cell::new(RELATIONS_MAX);
+    of_list(&Known { binder, scope: &binder.scope, left: &left }, select)
+}
+
+fn of_list(known: &Known<'_, '_>, select: &Select) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut relations = None;
     for item in &select.projection {
@@ -32,7 +50,7 @@ pub(super) fn of_wildcards(binder: &Binder<'_>, select: &Select) -> BTreeSet<Str
             }
             _ => continue,
         };
-        let relations = relations.get_or_insert_with(|| of_from(binder, &select.from));
+        let relations = relations.get_or_insert_with(|| of_from(known, &select.from));
         for relation in relations.iter() {
             if wanted.is_none() || relation.name == wanted {
                 names.extend(relation.columns.iter().cloned());
@@ -42,27 +60,27 @@ pub(super) fn of_wildcards(binder: &Binder<'_>, select: &Select) -> BTreeSet<Str
     names
 }
 
-fn of_from(binder: &Binder<'_>, from: &[TableWithJoins]) -> Vec<Relation> {
+fn of_from(known: &Known<'_, '_>, from: &[TableWithJoins]) -> Vec<Relation> {
     let mut relations = Vec::new();
     for table in from {
         let joined = table.joins.iter().map(|join| &join.relation);
         for factor in std::iter::once(&table.relation).chain(joined) {
-            of_factor(binder, factor, &mut relations);
+            of_factor(known, factor, &mut relations);
         }
     }
     relations
 }
 
-fn of_factor(binder: &Binder<'_>, factor: &TableFactor, relations: &mut Vec<Relation>) {
+fn of_factor(known: &Known<'_, '_>, factor: &TableFactor, relations: &mut Vec<Relation>) {
     let (own, alias, columns) = match factor {
         TableFactor::Table { name, alias, .. } => {
-            let mut columns = of_name(binder, name);
+            let mut columns = of_name(known, name);
             if reads_each(factor) {
                 columns.push(EACH_COLUMN.to_owned());
             }
             (Some(normal(&last_ident(name))), alias, columns)
         }
-        TableFactor::Derived { subquery, alias, .. } => (None, alias, of_query(binder, subquery)),
+        TableFactor::Derived { subquery, alias, .. } => (None, alias, of_query(known, subquery)),
         TableFactor::Function { name, alias, .. } => {
             let name = normal(&last_ident(name));
             // That of one column; others name theirs after the alias.
@@ -71,11 +89,11 @@ fn of_factor(binder: &Binder<'_>, factor: &TableFactor, relations: &mut Vec<Rela
         }
         TableFactor::UNNEST { alias, .. } => (None, alias, Vec::new()),
         TableFactor::NestedJoin { table_with_joins, alias: None } => {
-            relations.append(&mut of_from(binder, std::slice::from_ref(table_with_joins)));
+            relations.append(&mut of_from(known, std::slice::from_ref(table_with_joins)));
             return;
         }
         TableFactor::NestedJoin { table_with_joins, alias } => {
-            let inner = of_from(binder, std::slice::from_ref(table_with_joins));
+            let inner = of_from(known, std::slice::from_ref(table_with_joins));
             (None, alias, inner.into_iter().flat_map(|relation| relation.columns).collect())
         }
         _ => return,
@@ -96,17 +114,28 @@ fn renamed(mut columns: Vec<String>, alias: Option<&TableAlias>) -> Vec<String> 
     columns
 }
 
-fn of_name(binder: &Binder<'_>, name: &ObjectName) -> Vec<String> {
-    if let Some(scoped) = binder.cte(name) {
+fn of_name(known: &Known<'_, '_>, name: &ObjectName) -> Vec<String> {
+    let Some(left) = known.left.get().checked_sub(1) else { return Vec::new() };
+    known.left.set(left);
+    let own = match name.0.as_slice() {
+        [part] => part.as_ident().map(normal),
+        _ => None,
+    };
+    let cte = known.scope.iter().rev().find(|scoped| Some(&scoped.name) == own.as_ref());
+    if let Some(scoped) = cte {
         // A recursive one may name itself; what it shows then is what its first part shows.
         let columns = match scoped.recursive {
             true => names::output_names(&scoped.cte.query).into_iter().flatten().collect(),
-            false => of_query(binder, &scoped.cte.query),
+            // Others may name what bore their name before.
+            false => {
+                let scope = known.scope.get(..scoped.outer).unwrap_or_default();
+                of_query(&Known { scope, ..*known }, &scoped.cte.query)
+            }
         };
         return renamed(columns, Some(&scoped.cte.alias));
     }
     let Ok(reference) = table_reference(name) else { return Vec::new() };
-    match binder.catalog.resolve(&reference, None) {
+    match known.binder.catalog.resolve(&reference, None) {
         Ok(Resolved::Table(provider)) => {
             let schema = provider.schema();
             let names = schema.fields().iter().map(|field| field.name().clone());
@@ -117,20 +146,23 @@ fn of_name(binder: &Binder<'_>, name: &ObjectName) -> Vec<String> {
     }
 }
 
-fn of_query(binder: &Binder<'_>, query: &Query) -> Vec<String> {
+fn of_query(known: &Known<'_, '_>, query: &Query) -> Vec<String> {
+    if query.with.is_some() {
+        return names::output_names(query).into_iter().flatten().collect();
+    }
     let mut body = query.body.as_ref();
     loop {
         match body {
             SetExpr::SetOperation { left, .. } => body = left,
             SetExpr::Query(inner) => body = inner.body.as_ref(),
-            SetExpr::Select(select) => return of_select(binder, select),
+            SetExpr::Select(select) => return of_select(known, select),
             _ => return names::output_names(query).into_iter().flatten().collect(),
         }
     }
 }
 
-fn of_select(binder: &Binder<'_>, select: &Select) -> Vec<String> {
+fn of_select(known: &Known<'_, '_>, select: &Select) -> Vec<String> {
     let mut columns: Vec<String> = select.projection.iter().filter_map(names::item_name).collect();
-    columns.extend(of_wildcards(binder, select));
+    columns.extend(of_list(known, select));
     columns
 }
