@@ -144,6 +144,26 @@ async fn a_table_is_seen_at_every_instant_of_a_series() {
     let plan = rows(&client, &each("EXPLAIN SELECT * FROM t EACH")).await;
     assert_eq!(plan.matches("t@").count() % 3, 0, "{plan}");
 
+    // What is not kept is not left out in silence.
+    one(&client, &format!("DELETE HISTORY FROM t BEFORE SYSTEM_TIME '{b}'")).await;
+    let sql = |from: &str| format!("SELECT v FROM t FOR SYSTEM_TIME AS OF EACH ('{from}', '{c}')");
+    assert_eq!(rows(&client, &sql(&a)).await, "72000");
+    assert_eq!(rows(&client, &sql(&b)).await.lines().count(), 3);
+
+    // Each instant judges by itself which rows have expired.
+    one(
+        &client,
+        "CREATE TABLE e (at timestamptz) WITH (ttl_column = 'at');
+         INSERT INTO e VALUES (now() + interval '1 second')",
+    )
+    .await;
+    let alive = now(&client).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let sql = format!(
+        "SELECT system_time = '{alive}' FROM e FOR SYSTEM_TIME AS OF EACH ('{alive}', now())"
+    );
+    assert_eq!(rows(&client, &sql).await, "t");
+
     // The shape is that of each instant; where they differ it is no one table.
     one(&client, "ALTER TABLE t ADD COLUMN more int").await;
     let d = now(&client).await;
