@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType as ArrowType, TimeUnit};
 use chronos_catalog::{CommitTs, SystemTime};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Result, ScalarValue, TableReference};
 use datafusion::logical_expr::planner::RelationPlannerContext;
 use datafusion::logical_expr::{
@@ -231,6 +232,18 @@ impl ScalarUDFImpl for Instant {
         let micros = self.at.map(CommitTs::micros);
         Ok(ScalarValue::TimestampMicrosecond(micros, Some("UTC".into())).into())
     }
+}
+
+/// Whether a plan reads a table at a series of instants.
+pub(crate) fn has_each(plan: &LogicalPlan) -> Result<bool> {
+    let is_instant = |expr: &Expr| {
+        let Expr::Alias(alias) = expr else { return false };
+        matches!(alias.expr.as_ref(), Expr::ScalarFunction(call)
+            if call.func.inner().downcast_ref::<Instant>().is_some())
+    };
+    plan.exists(|node| {
+        Ok(matches!(node, LogicalPlan::Projection(shown) if shown.expr.iter().any(is_instant)))
+    })
 }
 
 /// Whether two plans have columns of the same names and types.

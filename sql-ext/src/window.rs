@@ -160,6 +160,9 @@ impl WindowRule {
         };
         let given = time.first();
         let relation = relation_of(given.unwrap_or(argument), input)?;
+        if crate::each::has_each(relation)? {
+            return Err(Error::unsupported("a windowed aggregate over AS OF EACH").into());
+        }
         let end = self.end(relation)?;
         let time = match given {
             Some(time) => time.clone(),

@@ -136,6 +136,7 @@ async fn a_table_is_seen_at_every_instant_of_a_series() {
     for (query, code) in [
         ("SELECT * FROM (SELECT * FROM t) EACH d", "0A000"),
         ("WITH x AS (SELECT * FROM t) SELECT * FROM x EACH", "0A000"),
+        ("SELECT AVG_1H(v) FROM t EACH", "0A000"),
         ("SELECT * FROM t EACH FOR UPDATE", "25006"),
         ("UPDATE t EACH SET v = 1", "25006"),
     ] {
