@@ -34,6 +34,7 @@ impl Session {
         url: &Expr,
     ) -> PgResult<Response> {
         self.refuse_in_block("BACKUP")?;
+        self.require_superuser("back up the database")?;
         if let Some(name) = database {
             let name = single(name)?;
             if name != self.shared.identity.database {
@@ -52,6 +53,7 @@ impl Session {
 
     /// `VERIFY BACKUP 'url'`: a row for each backup; damage is XX001.
     pub(super) async fn verify_backup(&mut self, url: &Expr) -> PgResult<Response> {
+        self.require_superuser("verify a backup")?;
         let url = self.url(url).await?;
         let backups = BackupStore::open(&url).map_err(engine::Error::from)?;
         let findings = backups.verify().await.map_err(engine::Error::from)?;

@@ -100,6 +100,7 @@ impl Session {
             names.push(table_name(&text)?);
         }
         if work == Work::Check {
+            self.require_superuser("check the store")?;
             self.check_store().await?;
             return Ok("CALL".to_owned());
         }

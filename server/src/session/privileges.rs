@@ -311,6 +311,15 @@ impl Session {
         }
     }
 
+    /// Refuses what only a superuser may do (42501).
+    pub(super) fn require_superuser(&self, what: &str) -> PgResult<()> {
+        let (objects, at) = self.shared.objects_or_committed();
+        if self.shared.rights(&objects, at).superuser() {
+            return Ok(());
+        }
+        Err(PgError::new("42501", format!("must be superuser to {what}")))
+    }
+
     /// Refuses to make, change or drop an object of somebody else.
     pub(super) fn check_change(
         &self,
