@@ -540,7 +540,8 @@ fn read_by_view(c: &SystemCatalog, query: &str) -> BTreeSet<u32> {
         let StatementKind::Sql(sql) = &statement.kind else { continue };
         let _ = ast::visit_relations(sql.as_ref(), |name| {
             let parts = name.0.iter().filter_map(|part| part.as_ident()).map(normal);
-            if let [schema, relation] = parts.collect::<Vec<_>>().as_slice() {
+            // The database may stand before them.
+            if let [.., schema, relation] = parts.collect::<Vec<_>>().as_slice() {
                 read.extend(c.relation_oid(schema, relation));
             }
             ControlFlow::<()>::Continue(())
