@@ -32,5 +32,5 @@ pub use raft::{Applier, DirLock, RaftNode, RaftOptions};
 pub use schema::{
     Column, Constraint, ConstraintKind, INDEX_COMMENT, Object, Period, Relation, SqlType, TableDef,
 };
-pub use state::{NameKind, ObjectVersion, Objects, State};
+pub use state::{NameKind, ObjectVersion, Objects, State, TEMPORARY_PREFIX};
 pub use time::{CommitTs, ReadTs, SystemPeriod, SystemTime};

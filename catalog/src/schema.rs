@@ -152,6 +152,19 @@ impl OtherType {
 }
 
 impl SqlType {
+    /// Whether it is an integer, numeric or float.
+    pub fn is_number(&self) -> bool {
+        matches!(
+            self,
+            SqlType::Int2
+                | SqlType::Int4
+                | SqlType::Int8
+                | SqlType::Float4
+                | SqlType::Float8
+                | SqlType::Numeric(_)
+        )
+    }
+
     /// The Arrow type that holds it in memory, in the log and (for all but `interval`) in
     /// segments.
     pub fn arrow(&self) -> DataType {

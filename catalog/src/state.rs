@@ -73,6 +73,9 @@ impl Relation {
     }
 }
 
+/// What the names of the schemas of temporary relations begin with.
+pub const TEMPORARY_PREFIX: &str = "pg_temp_";
+
 /// One definition of an object, and when it held.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ObjectVersion {

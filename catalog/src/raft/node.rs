@@ -191,14 +191,7 @@ impl RaftNode {
         let inner = &self.inner;
         let _one = inner.snapshotting.lock().await;
         self.healthy()?;
-        let contents = inner
-            .raft
-            .with_state_machine(|machine| {
-                let contents = machine.capture();
-                Box::pin(async move { contents })
-            })
-            .await
-            .map_err(|e| stopped(&inner.shared.health, e))??;
+        let contents = self.capture().await?;
         let previous = inner.shared.current.lock().as_ref().and_then(|s| s.meta.last_log_id);
         let last = contents.meta.last_log_id;
         if last == previous {
@@ -233,16 +226,20 @@ impl RaftNode {
     /// # Errors
     /// The log's failure, and what [`Applier::export`] returns.
     pub async fn image(&self) -> Result<Image> {
+        Ok(Image::of(self.capture().await?))
+    }
+
+    /// What the state machine holds, at one point of the log.
+    async fn capture(&self) -> Result<SnapshotContents> {
         let inner = &self.inner;
-        let contents = inner
+        inner
             .raft
             .with_state_machine(|machine| {
                 let contents = machine.capture();
                 Box::pin(async move { contents })
             })
             .await
-            .map_err(|e| stopped(&inner.shared.health, e))??;
-        Ok(Image::of(contents))
+            .map_err(|e| stopped(&inner.shared.health, e))?
     }
 
     async fn wait(

@@ -39,5 +39,5 @@ pub use locks::{LockMode, LockWait};
 pub use maintenance::{FailedUpload, MaintenanceStats};
 pub use references::{Reference, RowsToRefer};
 pub use sequencer::Committed;
-pub use temporary::{TEMPORARY_PREFIX, drop_temporary};
+pub use temporary::drop_temporary;
 pub use transaction::{Savepoint, Transaction};

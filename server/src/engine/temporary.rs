@@ -5,13 +5,10 @@
 
 use std::sync::Arc;
 
-use chronos_catalog::{CommitMeta, CommitTs, NameKind, Oid, Relation};
+use chronos_catalog::{CommitMeta, CommitTs, NameKind, Oid, Relation, TEMPORARY_PREFIX};
 
 use crate::engine::error::EngineResult;
 use crate::engine::instance::Engine;
-
-/// What the names of the schemas of temporary relations begin with.
-pub const TEMPORARY_PREFIX: &str = "pg_temp_";
 
 /// Drops the temporary relations of one session, or of all.
 ///

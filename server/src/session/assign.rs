@@ -69,24 +69,11 @@ fn is_text_array(data_type: &DataType) -> bool {
 /// Kinds of types.
 trait Kinds {
     fn is_character(&self) -> bool;
-    fn is_number(&self) -> bool;
 }
 
 impl Kinds for SqlType {
     fn is_character(&self) -> bool {
         matches!(self, SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Name)
-    }
-
-    fn is_number(&self) -> bool {
-        matches!(
-            self,
-            SqlType::Int2
-                | SqlType::Int4
-                | SqlType::Int8
-                | SqlType::Float4
-                | SqlType::Float8
-                | SqlType::Numeric(_)
-        )
     }
 }
 

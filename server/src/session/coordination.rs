@@ -203,15 +203,24 @@ fn pg_sleep_for(shared: &Shared, args: &[ScalarValue], _: &[FieldRef]) -> PgResu
     pg_sleep(shared, &[ScalarValue::Float64(Some(seconds))], &[])
 }
 
+/// Does that to the session of a process id, where the role may.
+fn signal(
+    shared: &Shared,
+    args: &[ScalarValue],
+    what: &str,
+    send: impl FnOnce(i32) -> bool,
+) -> PgResult<ScalarValue> {
+    let Some(pid) = pid(&args[0])? else { return Ok(ScalarValue::Boolean(None)) };
+    shared.check_signal(pid, what)?;
+    Ok(ScalarValue::Boolean(Some(send(pid))))
+}
+
 fn pg_cancel_backend(
     shared: &Shared,
     args: &[ScalarValue],
     _: &[FieldRef],
 ) -> PgResult<ScalarValue> {
-    let pid = pid(&args[0])?;
-    let Some(pid) = pid else { return Ok(ScalarValue::Boolean(None)) };
-    shared.check_signal(pid, "cancel query")?;
-    Ok(ScalarValue::Boolean(Some(shared.backends.cancel(pid))))
+    signal(shared, args, "cancel query", |pid| shared.backends.cancel(pid))
 }
 
 fn pg_terminate_backend(
@@ -219,10 +228,7 @@ fn pg_terminate_backend(
     args: &[ScalarValue],
     _: &[FieldRef],
 ) -> PgResult<ScalarValue> {
-    let pid = pid(&args[0])?;
-    let Some(pid) = pid else { return Ok(ScalarValue::Boolean(None)) };
-    shared.check_signal(pid, "terminate process")?;
-    Ok(ScalarValue::Boolean(Some(shared.backends.terminate(pid))))
+    signal(shared, args, "terminate process", |pid| shared.backends.terminate(pid))
 }
 
 /// What is locked; `None` where an argument is NULL.

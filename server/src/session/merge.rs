@@ -312,17 +312,26 @@ impl Session {
         Ok(Parts { target, alias, source, query })
     }
 
-    /// The rows of the join: places and rows of those that have a target, with their source; and
-    /// the source of the others.
-    async fn merge_rows(&mut self, parts: &Parts) -> PgResult<(Vec<RowRef>, Joined, Joined)> {
-        self.install_target(&parts.target)?;
-        let planned = self.plan(&Statement::Query(Box::new(parts.query.clone()))).await;
+    /// All that a query answers which reads the target.
+    async fn rows_over_target(
+        &mut self,
+        target: &WriteTarget,
+        query: Query,
+    ) -> PgResult<RecordBatch> {
+        self.install_target(target)?;
+        let planned = self.plan(&Statement::Query(Box::new(query))).await;
         self.shared.scope.lock().overrides.remove(TARGET);
         let planned = planned?;
         let schema = Arc::new(planned.plan.schema().as_arrow().clone());
         let batches = self.collect(planned).await?;
         let schema = batches.first().map_or(schema, RecordBatch::schema);
-        let all = concat_batches(&schema, &batches)?;
+        Ok(concat_batches(&schema, &batches)?)
+    }
+
+    /// The rows of the join: places and rows of those that have a target, with their source; and
+    /// the source of the others.
+    async fn merge_rows(&mut self, parts: &Parts) -> PgResult<(Vec<RowRef>, Joined, Joined)> {
+        let all = self.rows_over_target(&parts.target, parts.query.clone()).await?;
         let internal = || PgError::internal("rows without their places");
         let segments = all.column(0).as_primitive_opt::<UInt64Type>().ok_or_else(internal)?;
         let positions = all.column(1).as_primitive_opt::<UInt32Type>().ok_or_else(internal)?;
@@ -367,14 +376,7 @@ impl Session {
             .collect();
         let from = vec![build::table(TARGET, Some(build::alias(&parts.alias)))];
         let query = build::select(items, from, None);
-        self.install_target(&parts.target)?;
-        let planned = self.plan(&Statement::Query(Box::new(query))).await;
-        self.shared.scope.lock().overrides.remove(TARGET);
-        let planned = planned?;
-        let schema = Arc::new(planned.plan.schema().as_arrow().clone());
-        let batches = self.collect(planned).await?;
-        let schema = batches.first().map_or(schema, RecordBatch::schema);
-        let all = concat_batches(&schema, &batches)?;
+        let all = self.rows_over_target(&parts.target, query).await?;
         let places = places_of(&all)?;
         let met: HashSet<RowRef> = matched.iter().copied().collect();
         let orphan: BooleanArray = places.iter().map(|p| Some(!met.contains(p))).collect();

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use chronos_catalog::{NameKind, Object, Objects, Oid, ReadTs};
+use chronos_catalog::{NameKind, Object, Objects, Oid, ReadTs, TEMPORARY_PREFIX};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 
-use crate::engine::TEMPORARY_PREFIX;
 use crate::error::{PgError, PgResult};
 
 /// The bytes that a name may have; longer ones are cut, as PostgreSQL does.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use chronos_catalog::{ConstraintKind, Oid, Relation};
+use chronos_catalog::{ConstraintKind, Oid, Relation, TEMPORARY_PREFIX};
 use datafusion::sql::sqlparser::ast::OnCommit;
 
 use super::ddl::{NameScope, object};
 use super::names::RelationName;
 use super::session::Session;
 use super::shared::Shared;
-use crate::engine::{TEMPORARY_PREFIX, drop_temporary};
+use crate::engine::drop_temporary;
 use crate::error::{PgError, PgResult};
 
 /// The option of a table that says what COMMIT does to it.

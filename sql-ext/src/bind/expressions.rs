@@ -505,7 +505,8 @@ fn over(query: Query, expr: Expr) -> Query {
     )
 }
 
-fn derived(query: Query, alias: &str, columns: &[String]) -> TableFactor {
+/// The query as a table of those columns.
+pub(super) fn derived(query: Query, alias: &str, columns: &[String]) -> TableFactor {
     TableFactor::Derived {
         lateral: false,
         subquery: Box::new(query),

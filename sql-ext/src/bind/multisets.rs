@@ -4,11 +4,11 @@
 //! would drop all of them for one.
 
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, Ident, Query, SelectItem, SetExpr, SetOperator, SetQuantifier, TableAlias,
-    TableFactor,
+    self, Expr, Ident, Query, SelectItem, SetExpr, SetOperator, SetQuantifier,
 };
 
 use super::Binder;
+use super::expressions::derived;
 use super::rows::query_columns;
 use crate::error::Error;
 use crate::system_tables::{call, query_of};
@@ -43,7 +43,7 @@ pub(super) fn number_rows(binder: &Binder<'_>, body: &mut SetExpr) -> Result<(),
             .map(|n| SelectItem::UnnamedExpr(Expr::Identifier(Ident::new(n))))
             .collect();
         projection.push(SelectItem::ExprWithAlias { expr: number, alias: Ident::new("_number") });
-        query_of(projection, vec![derived(query, &names)]).body
+        query_of(projection, vec![derived(query, "_rows", &names)]).body
     };
     let all = SetExpr::SetOperation {
         op: *op,
@@ -62,23 +62,6 @@ pub(super) fn number_rows(binder: &Binder<'_>, body: &mut SetExpr) -> Result<(),
             alias: Ident::with_quote('"', column),
         })
         .collect();
-    *body = *query_of(projection, vec![derived(whole, &with_number)]).body;
+    *body = *query_of(projection, vec![derived(whole, "_rows", &with_number)]).body;
     Ok(())
-}
-
-fn derived(query: Query, columns: &[String]) -> TableFactor {
-    TableFactor::Derived {
-        lateral: false,
-        subquery: Box::new(query),
-        alias: Some(TableAlias {
-            explicit: true,
-            name: Ident::new("_rows"),
-            columns: columns
-                .iter()
-                .map(|c| ast::TableAliasColumnDef::from_name(c.as_str()))
-                .collect(),
-            at: None,
-        }),
-        sample: None,
-    }
 }

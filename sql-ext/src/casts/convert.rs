@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use chronos_catalog::SqlType;
 use datafusion::common::ScalarValue;
 
-use super::{display_name, is_character, is_number, numbers, times};
+use super::{display_name, is_character, numbers, times};
 use crate::error::{Error, Result};
 use crate::text::{TextSettings, internal, json, normalize, read, write};
 
@@ -53,7 +53,7 @@ pub fn convert(
             };
             fit(&text, to, mode)
         }
-        (a, b) if is_number(a) && is_number(b) => numbers::convert(values, from, to),
+        (a, b) if a.is_number() && b.is_number() => numbers::convert(values, from, to),
         (T::Bool, T::Int4) | (T::Int4, T::Bool) => plain(values, &to.arrow()),
         (T::Oid, T::Int4 | T::Int8) | (T::Int2 | T::Int4 | T::Int8, T::Oid) => {
             numbers::oid(values, from, to)
@@ -64,7 +64,7 @@ pub fn convert(
         (T::Json | T::Jsonb, T::Json) | (T::Jsonb, T::Jsonb) => Ok(Arc::clone(values)),
         (T::Json, T::Jsonb) => parse(values, to, settings),
         (T::Jsonb, T::Bool) => from_json(values, to, "boolean", settings),
-        (T::Jsonb, b) if is_number(b) => from_json(values, to, "numeric", settings),
+        (T::Jsonb, b) if b.is_number() => from_json(values, to, "numeric", settings),
         (
             T::Date | T::Time | T::Timestamp | T::Timestamptz | T::Interval,
             T::Date | T::Time | T::Timestamp | T::Timestamptz | T::Interval,
@@ -79,11 +79,11 @@ pub(super) fn exists(from: &SqlType, to: &SqlType) -> bool {
     use SqlType as T;
     match (from, to) {
         (a, b) if a == b || is_character(a) || is_character(b) => true,
-        (a, b) if is_number(a) && is_number(b) => true,
+        (a, b) if a.is_number() && b.is_number() => true,
         (T::Bool, T::Int4) | (T::Int4, T::Bool) => true,
         (T::Oid, T::Int4 | T::Int8) | (T::Int2 | T::Int4 | T::Int8, T::Oid) => true,
         (T::Json | T::Jsonb, T::Json | T::Jsonb) => true,
-        (T::Jsonb, b) => *b == T::Bool || is_number(b),
+        (T::Jsonb, b) => *b == T::Bool || b.is_number(),
         (T::Date, T::Timestamp | T::Timestamptz) => true,
         (T::Timestamp, T::Date | T::Time | T::Timestamptz | T::Timestamp) => true,
         (T::Timestamptz, T::Date | T::Time | T::Timestamp | T::Timestamptz) => true,

@@ -63,18 +63,5 @@ pub(crate) fn is_character(ty: &SqlType) -> bool {
     )
 }
 
-/// Whether it is an integer, numeric or float.
-pub(crate) fn is_number(ty: &SqlType) -> bool {
-    matches!(
-        ty,
-        SqlType::Int2
-            | SqlType::Int4
-            | SqlType::Int8
-            | SqlType::Float4
-            | SqlType::Float8
-            | SqlType::Numeric(_)
-    )
-}
-
 #[cfg(test)]
 mod tests;

@@ -159,6 +159,13 @@ fn members(a: &[Value]) -> Result<Vec<(String, Json)>> {
         .collect()
 }
 
+/// The texts of an array as one JSON array, null for those that are NULL.
+fn json_list(items: &Value, separator: &str) -> Value {
+    let items: Vec<&str> =
+        items.list().iter().map(|item| if item.is_null() { "null" } else { item.text() }).collect();
+    Value::Text(format!("[{}]", items.join(separator)))
+}
+
 pub(crate) static FUNCTIONS: &[Definition] = &[
     f(
         "_json_member",
@@ -176,32 +183,8 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
         },
     )
     .called(),
-    f(
-        "_json_from",
-        &[P::Array],
-        |_| SqlType::Json,
-        |_, a| {
-            let items: Vec<&str> = a[0]
-                .list()
-                .iter()
-                .map(|item| if item.is_null() { "null" } else { item.text() })
-                .collect();
-            Ok(Value::Text(format!("[{}]", items.join(", "))))
-        },
-    ),
-    f(
-        "_json_rows_from",
-        &[P::Array],
-        |_| SqlType::Json,
-        |_, a| {
-            let items: Vec<&str> = a[0]
-                .list()
-                .iter()
-                .map(|item| if item.is_null() { "null" } else { item.text() })
-                .collect();
-            Ok(Value::Text(format!("[{}]", items.join(", \n "))))
-        },
-    ),
+    f("_json_from", &[P::Array], |_| SqlType::Json, |_, a| Ok(json_list(&a[0], ", "))),
+    f("_json_rows_from", &[P::Array], |_| SqlType::Json, |_, a| Ok(json_list(&a[0], ", \n "))),
     f(
         "_string_from",
         &[P::Array, P::Any],

@@ -241,23 +241,14 @@ fn from_jsonb(text: &str, to: &SqlType) -> Result<Value> {
         let message = format!("cannot cast jsonb {kind} to type {}", type_name(to));
         Err(Error::postgres("22023", message).into())
     };
-    let numeric_target = matches!(
-        to,
-        SqlType::Int2
-            | SqlType::Int4
-            | SqlType::Int8
-            | SqlType::Float4
-            | SqlType::Float8
-            | SqlType::Numeric(_)
-    );
     match json::read(text)? {
         Json::Bool(b) if *to == SqlType::Bool => Ok(Value::Bool(b)),
-        Json::Number(n) if numeric_target => {
+        Json::Number(n) if to.is_number() => {
             let number = decimal(&n.to_string())?;
             let from = SqlType::Numeric(None);
             convert(Value::Numeric(number), &from, to, Tz::UTC)
         }
-        _ if !numeric_target && *to != SqlType::Bool => Err(no_cast(&SqlType::Jsonb, to)),
+        _ if !to.is_number() && *to != SqlType::Bool => Err(no_cast(&SqlType::Jsonb, to)),
         Json::Null => kind("null"),
         Json::Bool(_) => kind("boolean"),
         Json::Number(_) => kind("numeric"),

@@ -191,7 +191,8 @@ fn members(call: &Call<'_>, args: &[Value], name: &str) -> Result<serde_json::Ma
     Ok(members)
 }
 
-fn kind(json: &Json) -> &'static str {
+/// The name of a value's type, as `jsonb_typeof` gives it.
+pub(super) fn kind(json: &Json) -> &'static str {
     match json {
         Json::Null => "null",
         Json::Bool(_) => "boolean",

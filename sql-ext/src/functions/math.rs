@@ -16,7 +16,7 @@ const NUMERIC: fn(&[SqlType]) -> SqlType = |_| SqlType::Numeric(None);
 
 /// The type of the argument, if it is a number's.
 fn same(types: &[SqlType]) -> SqlType {
-    types.iter().find(|ty| crate::casts::is_number(ty)).cloned().unwrap_or(SqlType::Float8)
+    types.iter().find(|ty| ty.is_number()).cloned().unwrap_or(SqlType::Float8)
 }
 
 /// The wider of two integers' types.

@@ -128,35 +128,33 @@ fn role(cursor: &mut Cursor<'_, '_>) -> Result<RoleName> {
     })
 }
 
-fn roles(cursor: &mut Cursor<'_, '_>) -> Result<Vec<RoleName>> {
-    let mut roles = Vec::new();
+/// One or more, by commas.
+fn list<T>(
+    cursor: &mut Cursor<'_, '_>,
+    mut one: impl FnMut(&mut Cursor<'_, '_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let mut items = Vec::new();
     loop {
-        cursor.word("GROUP");
-        roles.push(role(cursor)?);
+        items.push(one(cursor)?);
         if !cursor.take(&Token::Comma) {
-            return Ok(roles);
+            return Ok(items);
         }
     }
+}
+
+fn roles(cursor: &mut Cursor<'_, '_>) -> Result<Vec<RoleName>> {
+    list(cursor, |cursor| {
+        cursor.word("GROUP");
+        role(cursor)
+    })
 }
 
 fn idents(cursor: &mut Cursor<'_, '_>) -> Result<Vec<Ident>> {
-    let mut idents = Vec::new();
-    loop {
-        idents.push(cursor.ident()?);
-        if !cursor.take(&Token::Comma) {
-            return Ok(idents);
-        }
-    }
+    list(cursor, |cursor| cursor.ident())
 }
 
 fn names(cursor: &mut Cursor<'_, '_>) -> Result<Vec<ObjectName>> {
-    let mut names = Vec::new();
-    loop {
-        names.push(cursor.name()?);
-        if !cursor.take(&Token::Comma) {
-            return Ok(names);
-        }
-    }
+    list(cursor, |cursor| cursor.name())
 }
 
 fn role_options(cursor: &mut Cursor<'_, '_>) -> Result<Vec<RoleOption>> {

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Word
 use super::attach::TimeClause;
 use super::dialect::ChronosDialect;
 use super::source::Source;
-use super::{begins, is_word, parser};
+use super::{begins, follows_name, is_word, parser};
 use crate::error::{Error, Result};
 
 /// A statement without its clauses of time travel, and the clauses.
@@ -319,39 +319,9 @@ fn ends_reference(token: Option<&TokenWithSpan>) -> bool {
 
 /// Whether a token can begin the instant of `AS OF`; otherwise `of` is an alias.
 fn begins_expression(token: Option<&TokenWithSpan>) -> bool {
-    const CLAUSES: [&str; 26] = [
-        "WHERE",
-        "GROUP",
-        "HAVING",
-        "ORDER",
-        "LIMIT",
-        "OFFSET",
-        "FETCH",
-        "WINDOW",
-        "UNION",
-        "EXCEPT",
-        "INTERSECT",
-        "RETURNING",
-        "ON",
-        "USING",
-        "JOIN",
-        "INNER",
-        "LEFT",
-        "RIGHT",
-        "FULL",
-        "CROSS",
-        "NATURAL",
-        "SET",
-        "FOR",
-        "TABLESAMPLE",
-        "AS",
-        "FROM",
-    ];
     match token.map(|t| &t.token) {
         None | Some(Token::Comma | Token::RParen | Token::EOF) => false,
-        Some(Token::Word(word)) if word.quote_style.is_none() => {
-            !CLAUSES.iter().any(|clause| word.value.eq_ignore_ascii_case(clause))
-        }
+        Some(Token::Word(_)) => !(follows_name(token) || is_word(token, "FROM")),
         Some(_) => true,
     }
 }

@@ -5,41 +5,10 @@
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::{begins, is_word};
+use super::{begins, follows_name, is_word};
 
 /// The words that a table reference follows. A comma may be one's as well, but need not.
 const BEFORE: [&str; 4] = ["FROM", "JOIN", "UPDATE", "USING"];
-
-/// What may follow `t *`. In `EXTRACT(year FROM a * b)` something else does.
-const AFTER: [&str; 27] = [
-    "AS",
-    "WHERE",
-    "GROUP",
-    "HAVING",
-    "ORDER",
-    "LIMIT",
-    "OFFSET",
-    "FETCH",
-    "WINDOW",
-    "UNION",
-    "EXCEPT",
-    "INTERSECT",
-    "RETURNING",
-    "ON",
-    "USING",
-    "JOIN",
-    "INNER",
-    "LEFT",
-    "RIGHT",
-    "FULL",
-    "CROSS",
-    "NATURAL",
-    "SET",
-    "FOR",
-    "TABLESAMPLE",
-    "VERSION",
-    "TIMESTAMP",
-];
 
 /// Takes the tokens of inheritance out, and spells a statement `TABLE t` out.
 pub(super) fn strip(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
@@ -112,7 +81,7 @@ fn bracketed(tokens: &[TokenWithSpan]) -> Option<usize> {
 fn ends(after: Option<&TokenWithSpan>) -> bool {
     match after.map(|t| &t.token) {
         None | Some(Token::RParen | Token::Comma | Token::EOF) => true,
-        Some(_) => AFTER.iter().any(|word| is_word(after, word)),
+        Some(_) => follows_name(after) || is_word(after, "VERSION") || is_word(after, "TIMESTAMP"),
     }
 }
 

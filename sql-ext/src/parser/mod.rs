@@ -109,6 +109,39 @@ fn is_word(token: Option<&TokenWithSpan>, word: &str) -> bool {
         if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
 }
 
+/// Whether a token can be the first after a table's name: of its alias, spelled with AS, or of
+/// the next clause.
+fn follows_name(token: Option<&TokenWithSpan>) -> bool {
+    const WORDS: [&str; 25] = [
+        "AS",
+        "WHERE",
+        "GROUP",
+        "HAVING",
+        "ORDER",
+        "LIMIT",
+        "OFFSET",
+        "FETCH",
+        "WINDOW",
+        "UNION",
+        "EXCEPT",
+        "INTERSECT",
+        "RETURNING",
+        "ON",
+        "USING",
+        "JOIN",
+        "INNER",
+        "LEFT",
+        "RIGHT",
+        "FULL",
+        "CROSS",
+        "NATURAL",
+        "SET",
+        "FOR",
+        "TABLESAMPLE",
+    ];
+    WORDS.iter().any(|word| is_word(token, word))
+}
+
 /// Whether the tokens begin with those unquoted words.
 fn begins(tokens: &[TokenWithSpan], words: &[&str]) -> bool {
     words.iter().enumerate().all(|(i, word)| is_word(tokens.get(i), word))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use chronos_catalog::{ConstraintKind, Oid, Relation, TableDef};
+use chronos_catalog::{ConstraintKind, Oid, Relation, TEMPORARY_PREFIX, TableDef};
 use datafusion::sql::sqlparser::ast;
 
 use super::catalog::SystemCatalog;
@@ -58,7 +58,10 @@ pub(crate) fn pg_class(c: &SystemCatalog, rows: &mut Rows) {
             ("relpages", size.table_bytes.div_ceil(PAGE_BYTES).into()),
             ("reltuples", Cell::Float(size.live_rows as f64)),
             ("relhasindex", indexed.contains(&rel.oid).into()),
-            ("relpersistence", if rel.schema.starts_with("pg_temp_") { "t" } else { "p" }.into()),
+            (
+                "relpersistence",
+                if rel.schema.starts_with(TEMPORARY_PREFIX) { "t" } else { "p" }.into(),
+            ),
             ("relkind", kind.into()),
             ("relnatts", natts.into()),
             ("relchecks", checks.into()),

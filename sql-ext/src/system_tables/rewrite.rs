@@ -159,6 +159,16 @@ pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
     })
 }
 
+/// The arguments that are plain expressions.
+fn plain_args(args: &[FunctionArg]) -> Vec<Expr> {
+    args.iter()
+        .filter_map(|a| match a {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
 /// The name and arguments of a plain call.
 fn called(expr: &Expr) -> Option<(&str, &[FunctionArg])> {
     let Expr::Function(f) = expr else { return None };
@@ -301,14 +311,7 @@ fn rewrite_expr(expr: &mut Expr) {
                 && let FunctionArguments::List(list) = &f.args
             {
                 // Each row is an array, which a list of rows holds as text.
-                let args: Vec<Expr> = list
-                    .args
-                    .iter()
-                    .filter_map(|a| match a {
-                        FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
-                        _ => None,
-                    })
-                    .collect();
+                let args = plain_args(&list.args);
                 *expr = match_rows(args);
                 return;
             }
@@ -687,14 +690,7 @@ fn rewrite_factor(factor: &mut TableFactor) {
             }
             let Some(ident) = name.0.last().and_then(|p| p.as_ident()) else { return };
             let function = ident.value.to_lowercase();
-            let exprs: Vec<Expr> = args
-                .args
-                .iter()
-                .filter_map(|a| match a {
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
-                    _ => None,
-                })
-                .collect();
+            let exprs = plain_args(&args.args);
             if exprs.len() != args.args.len() || name.0.len() != 1 {
                 return;
             }
@@ -706,13 +702,7 @@ fn rewrite_factor(factor: &mut TableFactor) {
             }
             let Some(ident) = name.0.last().and_then(|p| p.as_ident()) else { return };
             let function = ident.value.to_lowercase();
-            let exprs: Vec<Expr> = args
-                .iter()
-                .filter_map(|a| match a {
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
-                    _ => None,
-                })
-                .collect();
+            let exprs = plain_args(args);
             if exprs.len() != args.len() || name.0.len() != 1 {
                 return;
             }
@@ -750,13 +740,7 @@ fn rewrite_factor(factor: &mut TableFactor) {
         *factor = options_table(options.clone(), alias);
         return;
     }
-    let exprs: Vec<Expr> = args
-        .iter()
-        .filter_map(|a| match a {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(e)) => Some(e.clone()),
-            _ => None,
-        })
-        .collect();
+    let exprs = plain_args(args);
     if let Some(members) = each_member(&name, &exprs, alias.clone())
         .or_else(|| record_of(&name, &exprs, alias.clone()))
     {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chronos_catalog::{
-    ColumnId, ConstraintKind, NameKind, Object, Oid, Relation, SqlType, TableDef,
+    ColumnId, ConstraintKind, NameKind, Object, Oid, Relation, SqlType, TEMPORARY_PREFIX, TableDef,
 };
 
 use super::catalog::SystemCatalog;
@@ -119,12 +119,16 @@ impl SystemCatalog {
         if ["pg_catalog", "information_schema", "chronos", "pg_toast"].contains(&name) {
             return Some(namespace_oid(name));
         }
-        let path = self.session.search_path();
-        let name = match name {
-            "pg_temp" => path.iter().find(|s| s.starts_with("pg_temp_"))?,
-            name => name,
-        };
+        if name == "pg_temp" {
+            return self.temporary_schema();
+        }
         Some(self.objects.lookup(NameKind::Schema, None, name, self.at)?.0.0)
+    }
+
+    /// The identifier of the session's schema of temporary relations, if it has one.
+    pub(crate) fn temporary_schema(&self) -> Option<u32> {
+        let path = self.session.search_path();
+        self.schema_oid(path.iter().find(|s| s.starts_with(TEMPORARY_PREFIX))?)
     }
 
     /// All indexes, those of unique keys among them.

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use chronos_catalog::{INDEX_COMMENT, NameKind, Object, Oid, Relation};
+use chronos_catalog::{INDEX_COMMENT, NameKind, Object, Oid, Relation, TEMPORARY_PREFIX};
 use chronos_sql_ext::StatementKind;
 use chronos_sql_ext::access::RoleName;
 use datafusion::sql::sqlparser::ast::{
@@ -11,7 +11,6 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::{NameScope, object};
-use crate::engine::TEMPORARY_PREFIX;
 use crate::error::{PgError, PgResult};
 use crate::session::names::{RelationName, SYSTEM_SCHEMAS, fold, no_relation, relation, single};
 use crate::session::session::Session;

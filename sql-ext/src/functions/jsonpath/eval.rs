@@ -6,7 +6,7 @@ use super::{Expr, Method, Test};
 use crate::error::{Error, Result};
 use crate::functions::compare::compare;
 use crate::functions::convert::decimal;
-use crate::functions::json::Json;
+use crate::functions::json::{Json, kind};
 use crate::functions::strings::regex;
 use crate::functions::value::{Decimal, Value};
 
@@ -22,17 +22,6 @@ pub(super) struct Evaluation<'a> {
 struct Place<'a> {
     current: &'a Json,
     length: Option<usize>,
-}
-
-fn kind(json: &Json) -> &'static str {
-    match json {
-        Json::Null => "null",
-        Json::Bool(_) => "boolean",
-        Json::Number(_) => "number",
-        Json::String(_) => "string",
-        Json::Array(_) => "array",
-        Json::Object(_) => "object",
-    }
 }
 
 fn number(json: &Json) -> Option<Decimal> {

@@ -1,5 +1,6 @@
 //! Functions that tell of the session and the node.
 
+use chronos_catalog::TEMPORARY_PREFIX;
 use datafusion::common::Result;
 
 use super::function::{Definition, Nulls, Returns, text};
@@ -24,12 +25,12 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
     f("version", 0, Returns::Text, |c, _| Ok(c.session.version().into())),
     f("current_schema", 0, Returns::Name, |c, _| {
         let path = c.session.search_path();
-        let named = |s: &String| !s.starts_with("pg_temp_") && c.schema_oid(s).is_some();
+        let named = |s: &String| !s.starts_with(TEMPORARY_PREFIX) && c.schema_oid(s).is_some();
         Ok(path.into_iter().find(named).into())
     }),
     f("current_schemas", 1, Returns::NameList, |c, args| {
         let mut path = c.session.search_path();
-        path.retain(|s| !s.starts_with("pg_temp_") && c.schema_oid(s).is_some());
+        path.retain(|s| !s.starts_with(TEMPORARY_PREFIX) && c.schema_oid(s).is_some());
         Ok(if args[0] == Cell::Bool(true) { c.effective_path() } else { path }.into())
     }),
     Definition {
@@ -58,11 +59,7 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
         Ok(c.session.server_start().into())
     }),
     f("pg_conf_load_time", 0, Returns::Timestamptz, |c, _| Ok(c.session.server_start().into())),
-    f("pg_my_temp_schema", 0, Returns::Oid, |c, _| {
-        let path = c.session.search_path();
-        let own = path.iter().find(|s| s.starts_with("pg_temp_"));
-        Ok(own.and_then(|s| c.schema_oid(s)).unwrap_or(0).into())
-    }),
+    f("pg_my_temp_schema", 0, Returns::Oid, |c, _| Ok(c.temporary_schema().unwrap_or(0).into())),
     f("pg_is_other_temp_schema", 1, Returns::Bool, |_, _| Ok(false.into())),
     f("pg_client_encoding", 0, Returns::Name, |_, _| Ok("UTF8".into())),
     f("getdatabaseencoding", 0, Returns::Name, |_, _| Ok("UTF8".into())),
