@@ -76,78 +76,148 @@ pub enum SqlType {
     Array(Box<SqlType>),
     /// A type of which only the text matters here.
     Other(OtherType),
+    /// `bit(n)`; without a length for a literal's type. Kept as its digits
+    Bit(Option<u32>),
+    /// `bit varying` or `bit varying(n)`, kept as its digits
+    Varbit(Option<u32>),
 }
 
-/// Types whose values are kept as the text that PostgreSQL prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum OtherType {
+/// Declares [`OtherType`]: each with its name in `pg_type`, its object identifier, that of its
+/// array type and its length in bytes (-1: varies).
+macro_rules! other_types {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $oid:literal, $array:literal, $len:literal;)+) => {
+        /// Types whose values are kept as the text that PostgreSQL prints.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum OtherType {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl OtherType {
+            /// All of them.
+            pub const ALL: [OtherType; [$($oid),+].len()] = [$(OtherType::$variant),+];
+
+            /// Its name in `pg_type`.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(OtherType::$variant => $name,)+
+                }
+            }
+
+            /// Its object identifier, that of its array type, and its length in bytes (-1:
+            /// varies).
+            pub fn oids(self) -> (u32, u32, i16) {
+                match self {
+                    $(OtherType::$variant => ($oid, $array, $len),)+
+                }
+            }
+        }
+    };
+}
+
+other_types! {
     /// `"char"`: one byte, of the system catalogs
-    Char,
+    Char = "char", 18, 1002, 1;
     /// `record`: a row without a type of its own
-    Record,
+    Record = "record", 2249, 2287, -1;
     /// `void`: of functions without a result
-    Void,
+    Void = "void", 2278, 0, 4;
     /// `xid`
-    Xid,
+    Xid = "xid", 28, 1011, 4;
     /// `regclass`
-    Regclass,
+    Regclass = "regclass", 2205, 2210, 4;
     /// `regtype`
-    Regtype,
+    Regtype = "regtype", 2206, 2211, 4;
     /// `regproc`
-    Regproc,
+    Regproc = "regproc", 24, 1008, 4;
     /// `regnamespace`
-    Regnamespace,
+    Regnamespace = "regnamespace", 4089, 4090, 4;
     /// `regrole`
-    Regrole,
+    Regrole = "regrole", 4096, 4097, 4;
     /// `jsonpath`
-    Jsonpath,
+    Jsonpath = "jsonpath", 4072, 4073, -1;
+    /// `inet`: a host's address, with its network's length
+    Inet = "inet", 869, 1041, -1;
+    /// `cidr`: a network
+    Cidr = "cidr", 650, 651, -1;
+    /// `macaddr`: six bytes
+    Macaddr = "macaddr", 829, 1040, 6;
+    /// `macaddr8`: eight bytes
+    Macaddr8 = "macaddr8", 774, 775, 8;
+    /// `timetz`: a time of day with its zone's offset
+    Timetz = "timetz", 1266, 1270, 12;
+    /// `pg_lsn`: a place in a log
+    PgLsn = "pg_lsn", 3220, 3221, 8;
+    /// `tid`: a row's place in a table
+    Tid = "tid", 27, 1010, 6;
+    /// `int4range`
+    Int4range = "int4range", 3904, 3905, -1;
+    /// `numrange`
+    Numrange = "numrange", 3906, 3907, -1;
+    /// `tsrange`
+    Tsrange = "tsrange", 3908, 3909, -1;
+    /// `tstzrange`: kept in UTC
+    Tstzrange = "tstzrange", 3910, 3911, -1;
+    /// `daterange`
+    Daterange = "daterange", 3912, 3913, -1;
+    /// `int8range`
+    Int8range = "int8range", 3926, 3927, -1;
+    /// `int4multirange`
+    Int4multirange = "int4multirange", 4451, 6150, -1;
+    /// `nummultirange`
+    Nummultirange = "nummultirange", 4532, 6151, -1;
+    /// `tsmultirange`
+    Tsmultirange = "tsmultirange", 4533, 6152, -1;
+    /// `tstzmultirange`: kept in UTC
+    Tstzmultirange = "tstzmultirange", 4534, 6153, -1;
+    /// `datemultirange`
+    Datemultirange = "datemultirange", 4535, 6155, -1;
+    /// `int8multirange`
+    Int8multirange = "int8multirange", 4536, 6157, -1;
 }
 
 impl OtherType {
-    /// All of them.
-    pub const ALL: [OtherType; 10] = [
-        OtherType::Char,
-        OtherType::Record,
-        OtherType::Void,
-        OtherType::Xid,
-        OtherType::Regclass,
-        OtherType::Regtype,
-        OtherType::Regproc,
-        OtherType::Regnamespace,
-        OtherType::Regrole,
-        OtherType::Jsonpath,
-    ];
-
-    /// Its name in `pg_type`.
-    pub fn name(self) -> &'static str {
-        match self {
-            OtherType::Char => "char",
-            OtherType::Record => "record",
-            OtherType::Void => "void",
-            OtherType::Xid => "xid",
-            OtherType::Regclass => "regclass",
-            OtherType::Regtype => "regtype",
-            OtherType::Regproc => "regproc",
-            OtherType::Regnamespace => "regnamespace",
-            OtherType::Regrole => "regrole",
-            OtherType::Jsonpath => "jsonpath",
-        }
+    /// Whether any text is a value of the type, so that it casts as a string does.
+    pub fn is_character(self) -> bool {
+        use OtherType as O;
+        matches!(
+            self,
+            O::Char
+                | O::Record
+                | O::Void
+                | O::Xid
+                | O::Regclass
+                | O::Regtype
+                | O::Regproc
+                | O::Regnamespace
+                | O::Regrole
+                | O::Jsonpath
+        )
     }
 
-    /// Its object identifier, that of its array type, and its length in bytes (-1: varies).
-    pub fn oids(self) -> (u32, u32, i16) {
-        match self {
-            OtherType::Char => (18, 1002, 1),
-            OtherType::Record => (2249, 2287, -1),
-            OtherType::Void => (2278, 0, 4),
-            OtherType::Xid => (28, 1011, 4),
-            OtherType::Regclass => (2205, 2210, 4),
-            OtherType::Regtype => (2206, 2211, 4),
-            OtherType::Regproc => (24, 1008, 4),
-            OtherType::Regnamespace => (4089, 4090, 4),
-            OtherType::Regrole => (4096, 4097, 4),
-            OtherType::Jsonpath => (4072, 4073, -1),
-        }
+    /// A range's own type, its multirange type, and the type of its bounds.
+    const RANGES: [(OtherType, OtherType, SqlType); 6] = [
+        (OtherType::Int4range, OtherType::Int4multirange, SqlType::Int4),
+        (OtherType::Int8range, OtherType::Int8multirange, SqlType::Int8),
+        (OtherType::Numrange, OtherType::Nummultirange, SqlType::Numeric(None)),
+        (OtherType::Tsrange, OtherType::Tsmultirange, SqlType::Timestamp),
+        (OtherType::Tstzrange, OtherType::Tstzmultirange, SqlType::Timestamptz),
+        (OtherType::Daterange, OtherType::Datemultirange, SqlType::Date),
+    ];
+
+    /// The type of the bounds of a range or multirange type.
+    pub fn bound(self) -> Option<SqlType> {
+        let found = Self::RANGES.into_iter().find(|(r, m, _)| *r == self || *m == self);
+        found.map(|(_, _, bound)| bound)
+    }
+
+    /// The range type of a multirange type.
+    pub fn range(self) -> Option<OtherType> {
+        Self::RANGES.into_iter().find(|(_, m, _)| *m == self).map(|(r, _, _)| r)
+    }
+
+    /// The multirange type of a range type.
+    pub fn multirange(self) -> Option<OtherType> {
+        Self::RANGES.into_iter().find(|(r, _, _)| *r == self).map(|(_, m, _)| m)
     }
 }
 
@@ -186,6 +256,8 @@ impl SqlType {
             | SqlType::Uuid
             | SqlType::Json
             | SqlType::Jsonb
+            | SqlType::Bit(_)
+            | SqlType::Varbit(_)
             | SqlType::Other(_) => DataType::Utf8View,
             SqlType::Bytea => DataType::BinaryView,
             SqlType::Date => DataType::Date32,
@@ -225,6 +297,10 @@ impl SqlType {
             SqlType::Varchar(None) => Some("varchar".into()),
             SqlType::Varchar(Some(n)) => Some(format!("varchar({n})")),
             SqlType::Char(n) => Some(format!("char({n})")),
+            SqlType::Bit(None) => Some("bit".into()),
+            SqlType::Bit(Some(n)) => Some(format!("bit({n})")),
+            SqlType::Varbit(None) => Some("varbit".into()),
+            SqlType::Varbit(Some(n)) => Some(format!("varbit({n})")),
             SqlType::Name => Some("name".into()),
             SqlType::Uuid => Some("uuid".into()),
             SqlType::Json => Some("json".into()),
@@ -260,6 +336,8 @@ impl SqlType {
             "numeric" => SqlType::Numeric(None),
             "varchar" => SqlType::Varchar(arg),
             "char" => SqlType::Char(arg?),
+            "bit" => SqlType::Bit(arg),
+            "varbit" => SqlType::Varbit(arg),
             "name" => SqlType::Name,
             "uuid" => SqlType::Uuid,
             "json" => SqlType::Json,

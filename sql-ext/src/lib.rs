@@ -14,6 +14,7 @@ mod each;
 mod error;
 mod functions;
 pub mod instant;
+mod kept;
 mod lateral;
 mod names;
 mod now;

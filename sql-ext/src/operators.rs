@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chronos_catalog::SqlType;
-use chronos_catalog::schema::NUMERIC_PRECISION_MAX;
+use chronos_catalog::schema::{NUMERIC_PRECISION_MAX, OtherType};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
@@ -124,10 +124,34 @@ fn numeric_operator(op: &BinaryOperator) -> Option<NumericOperator> {
     })
 }
 
+/// The type of a string literal beside addresses, bits or ranges.
+fn kept_literal(op: &BinaryOperator, other: &SqlType) -> Option<SqlType> {
+    use BinaryOperator as O;
+    let compared =
+        matches!(op, O::Eq | O::NotEq | O::Lt | O::LtEq | O::Gt | O::GtEq | O::StringConcat);
+    match other {
+        SqlType::Other(OtherType::Cidr) if !compared => Some(SqlType::Other(OtherType::Inet)),
+        SqlType::Other(OtherType::Inet | OtherType::Macaddr | OtherType::Macaddr8) if !compared => {
+            Some(other.clone())
+        }
+        SqlType::Other(OtherType::Timetz) if matches!(op, O::Plus | O::Minus) => {
+            Some(SqlType::Interval)
+        }
+        SqlType::Other(range) if range.bound().is_some() && !compared => Some(other.clone()),
+        // Of any length.
+        SqlType::Bit(_) => Some(SqlType::Bit(None)),
+        SqlType::Varbit(_) => Some(SqlType::Varbit(None)),
+        _ => None,
+    }
+}
+
 /// The type of a string literal beside an operand of that type; `None` leaves it text.
 fn literal_type(op: &BinaryOperator, other: &SqlType) -> Option<SqlType> {
     use BinaryOperator as O;
     use SqlType as T;
+    if let Some(ty) = kept_literal(op, other) {
+        return Some(ty);
+    }
     match op {
         O::Eq | O::NotEq | O::Lt | O::LtEq | O::Gt | O::GtEq => {
             wants_type(other).then(|| other.clone())

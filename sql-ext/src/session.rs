@@ -7,6 +7,7 @@ use datafusion::logical_expr::ScalarUDF;
 
 use crate::arithmetic::CheckedArithmeticRule;
 use crate::casts::{PostgresCastRule, UnknownLiteralRule};
+use crate::kept::{KeepTypeRule, OrderKeyRule};
 use crate::now;
 use crate::operators::PostgresOperatorPlanner;
 use crate::relation::TemporalRelationPlanner;
@@ -38,10 +39,12 @@ pub fn configure(
     planners.insert(0, Arc::new(PostgresOperatorPlanner));
     let analyzer = builder.analyzer().get_or_insert_default();
     analyzer.rules.insert(0, Arc::new(UnknownLiteralRule));
+    analyzer.rules.insert(0, Arc::new(KeepTypeRule));
     analyzer.rules.push(Arc::new(PostgresCastRule::new(Arc::clone(&catalog))));
     builder
         .with_relation_planners(vec![Arc::new(TemporalRelationPlanner::new(Arc::clone(&catalog)))])
         .with_type_planner(Arc::new(PostgresTypePlanner))
         .with_analyzer_rule(Arc::new(WindowRule::new(catalog)))
         .with_analyzer_rule(Arc::new(CheckedArithmeticRule::new()))
+        .with_analyzer_rule(Arc::new(OrderKeyRule))
 }

@@ -64,6 +64,13 @@ pub fn sql_type(data_type: &DataType) -> Result<SqlType> {
         DataType::Bytea => SqlType::Bytea,
         DataType::Date => SqlType::Date,
         DataType::Time(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => SqlType::Time,
+        DataType::Time(_, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => {
+            SqlType::Other(OtherType::Timetz)
+        }
+        DataType::Bit(length) => SqlType::Bit(Some(bit_length("bit", length.unwrap_or(1))?)),
+        DataType::BitVarying(length) | DataType::VarBit(length) => SqlType::Varbit(
+            length.map(|length| bit_length("varbit", length)).transpose()?,
+        ),
         DataType::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
             SqlType::Timestamp
         }
@@ -123,8 +130,18 @@ fn custom(name: &ObjectName, arguments: &[String]) -> Result<SqlType> {
             Some(ident) if ident.quote_style.is_some() => SqlType::Other(OtherType::Char),
             _ => SqlType::Char(1),
         },
-        "xid" => SqlType::Other(OtherType::Xid),
-        "jsonpath" => SqlType::Other(OtherType::Jsonpath),
+        "bit" => SqlType::Bit(match arguments {
+            [] => Some(1),
+            // A literal's: of any length.
+            [length] if length == ANY_LENGTH => None,
+            [length] => Some(bit_length("bit", length.parse().unwrap_or(0))?),
+            _ => return Err(no_such_type(&name.to_string())),
+        }),
+        "varbit" => SqlType::Varbit(match arguments {
+            [] => None,
+            [length] => Some(bit_length("varbit", length.parse().unwrap_or(0))?),
+            _ => return Err(no_such_type(&name.to_string())),
+        }),
         "name" => SqlType::Name,
         "bytea" => SqlType::Bytea,
         "date" => SqlType::Date,
@@ -139,10 +156,23 @@ fn custom(name: &ObjectName, arguments: &[String]) -> Result<SqlType> {
         | "regrole" | "cid" => SqlType::Oid,
         // PostgreSQL's own name of an array type.
         _ => match base.strip_prefix('_').map(element) {
+            _ if let Some(other) = kept(&base) => SqlType::Other(other),
             Some(Some(item)) => SqlType::Array(Box::new(item)),
             _ => return Err(no_such_type(&name.to_string())),
         },
     })
+}
+
+/// The length that stands for none in the type of a bit string literal.
+pub(crate) const ANY_LENGTH: &str = "-1";
+
+/// A type that is kept as its text, by its name in `pg_type`.
+fn kept(name: &str) -> Option<OtherType> {
+    let by_name = |other: &OtherType| {
+        let known = !other.is_character() || matches!(other, OtherType::Xid | OtherType::Jsonpath);
+        known && other.name() == name
+    };
+    OtherType::ALL.into_iter().find(by_name)
 }
 
 /// The type of the items of an array by its bare name.
@@ -161,14 +191,7 @@ fn last_part(name: &ObjectName) -> String {
 
 /// Types of PostgreSQL's that are not here.
 const MISSING: &[&str] = &[
-    "bit",
-    "varbit",
     "money",
-    "timetz",
-    "inet",
-    "cidr",
-    "macaddr",
-    "macaddr8",
     "point",
     "line",
     "lseg",
@@ -179,25 +202,26 @@ const MISSING: &[&str] = &[
     "xml",
     "tsvector",
     "tsquery",
-    "int4range",
-    "int8range",
-    "numrange",
-    "tsrange",
-    "tstzrange",
-    "daterange",
     "hstore",
-    "pg_lsn",
 ];
 
 fn no_such_type(name: &str) -> Error {
     let base = name.split('(').next().unwrap_or(name).trim().to_lowercase();
-    let known = MISSING.contains(&base.as_str())
-        || base.starts_with("bit varying")
-        || base.starts_with("time") && base.ends_with("with time zone");
-    if known {
+    if MISSING.contains(&base.as_str()) {
         return Error::Unsupported(format!("type {base}"));
     }
     Error::postgres("42704", format!("type \"{}\" does not exist", name.to_lowercase()))
+}
+
+fn bit_length(ty: &str, length: u64) -> Result<u32> {
+    const MOST: u64 = 83_886_080;
+    match u32::try_from(length) {
+        Ok(0) => Err(Error::postgres("22023", format!("length for type {ty} must be at least 1"))),
+        Ok(bits) if length <= MOST => Ok(bits),
+        _ => {
+            Err(Error::postgres("22023", format!("length for type {ty} cannot exceed {MOST}")))
+        }
+    }
 }
 
 fn character_length(length: &CharacterLength) -> Result<u32> {
@@ -287,6 +311,11 @@ pub(crate) fn ast_type(ty: &SqlType) -> DataType {
             DataType::Custom(ObjectName::from(vec![quoted]), vec![])
         }
         SqlType::Other(other) => custom_type(other.name()),
+        SqlType::Bit(length) => {
+            let length = length.map_or_else(|| ANY_LENGTH.to_owned(), |n| n.to_string());
+            DataType::Custom(ObjectName::from(vec![Ident::new("bit")]), vec![length])
+        }
+        SqlType::Varbit(length) => DataType::VarBit(length.map(Into::into)),
     }
 }
 
@@ -320,6 +349,8 @@ pub(crate) fn type_name(data_type: &DataType) -> String {
             SqlType::Json => "json",
             SqlType::Jsonb => "jsonb",
             SqlType::Other(other) => other.name(),
+            SqlType::Bit(_) => "bit",
+            SqlType::Varbit(_) => "varbit",
             SqlType::Oid => return oid_name(data_type),
             // PostgreSQL names the column after the element's type.
             SqlType::Array(_) => return array_name(data_type),

@@ -128,6 +128,8 @@ pub(crate) fn hash_class(ty: &SqlType) -> Option<HashClass> {
         | SqlType::Name
         | SqlType::Uuid
         | SqlType::Jsonb
+        | SqlType::Bit(_)
+        | SqlType::Varbit(_)
         | SqlType::Other(_) => HashClass::Text,
         SqlType::Bytea => HashClass::Bytes,
         SqlType::Date => HashClass::Date,

@@ -8,6 +8,7 @@ use datafusion::common::ScalarValue;
 
 use super::encode::{EPOCH_DAYS, EPOCH_MICROS};
 use super::frontend::utf8;
+use super::kept;
 use super::text::{self, datetime, number};
 use super::types;
 use crate::error::{PgError, PgResult};
@@ -75,8 +76,18 @@ pub(super) fn from_binary(ty: &SqlType, bytes: &[u8]) -> PgResult<ScalarValue> {
         | SqlType::Name
         | SqlType::Varchar(_)
         | SqlType::Char(_)
-        | SqlType::Json
-        | SqlType::Other(_) => from_text(ty, utf8(bytes)?, &no_settings())?,
+        | SqlType::Json => from_text(ty, utf8(bytes)?, &no_settings())?,
+        SqlType::Bit(_) | SqlType::Varbit(_) => {
+            let text = kept::bits_from_binary(bytes).ok_or_else(wrong)?;
+            from_text(ty, &text, &no_settings())?
+        }
+        SqlType::Other(other) if other.is_character() => {
+            from_text(ty, utf8(bytes)?, &no_settings())?
+        }
+        SqlType::Other(other) => {
+            let text = kept::from_binary(*other, bytes, &wrong)?;
+            from_text(ty, &text, &no_settings())?
+        }
         SqlType::Jsonb => match bytes {
             [1, text @ ..] => from_text(ty, utf8(text)?, &no_settings())?,
             _ => return Err(wrong()),

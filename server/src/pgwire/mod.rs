@@ -26,6 +26,7 @@ mod frontend;
 #[cfg(test)]
 mod golden;
 mod io;
+mod kept;
 pub mod listener;
 mod simple;
 mod startup;

@@ -29,6 +29,8 @@ fn row(ty: &SqlType) -> (u32, u32, i16) {
         SqlType::Numeric(_) => (1700, 1231, -1),
         SqlType::Uuid => (2950, 2951, 16),
         SqlType::Jsonb => (3802, 3807, -1),
+        SqlType::Bit(_) => (1560, 1561, -1),
+        SqlType::Varbit(_) => (1562, 1563, -1),
         SqlType::Other(other) => other.oids(),
         SqlType::Array(item) => {
             let (_, array, _) = row(item);
@@ -53,6 +55,7 @@ pub fn modifier(ty: &SqlType) -> i32 {
         SqlType::Varchar(Some(n)) => i32::try_from(*n).map_or(-1, |n| n.saturating_add(4)),
         SqlType::Char(n) => i32::try_from(*n).map_or(-1, |n| n.saturating_add(4)),
         SqlType::Numeric(Some((p, s))) => ((i32::from(*p) << 16) | (i32::from(*s) & 0x7ff)) + 4,
+        SqlType::Bit(Some(n)) | SqlType::Varbit(Some(n)) => i32::try_from(*n).unwrap_or(-1),
         SqlType::Array(item) => modifier(item),
         _ => -1,
     }
@@ -82,6 +85,8 @@ pub fn of_oid(oid: u32) -> Option<SqlType> {
         SqlType::Numeric(None),
         SqlType::Uuid,
         SqlType::Jsonb,
+        SqlType::Bit(None),
+        SqlType::Varbit(None),
     ];
     // A bpchar without a length does not pad, so text stands for it.
     match oid {

@@ -46,11 +46,18 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), Error> {
         Expr::AnyOp { left, compare_op, right, .. } => {
             if let Expr::Subquery(query) = right.as_ref() {
                 *expr = compared(left, compare_op, query, true)?;
+            } else if *compare_op != BinaryOperator::Eq
+                && let Some(op) = comparison(compare_op)
+            {
+                // Of `=` DataFusion makes `array_has`, by which rows are found.
+                *expr = call("_any", vec![take(left), text(op), take(right)]);
             }
         }
         Expr::AllOp { left, compare_op, right } => {
             if let Expr::Subquery(query) = right.as_ref() {
                 *expr = compared(left, compare_op, query, false)?;
+            } else if let Some(op) = comparison(compare_op) {
+                *expr = call("_all", vec![take(left), text(op), take(right)]);
             }
         }
         Expr::InSubquery { expr: left, subquery, negated: false } => {
@@ -73,6 +80,11 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), Error> {
                 if let (Some(mut a), Some(b)) = (row_items(left), row_items(right)) {
                     a.extend(b);
                     *expr = call("overlaps", a);
+                }
+            }
+            op if comparison(op).is_some() => {
+                if let (Some(a), Some(b)) = (row_items(left), row_items(right)) {
+                    *expr = rows_compared(a, op, b)?;
                 }
             }
             BinaryOperator::PGRegexMatch
@@ -128,6 +140,14 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), Error> {
             if let Value::UnicodeStringLiteral(text) = &value.value {
                 value.value = Value::SingleQuotedString(text.clone());
             }
+            let bits = match &value.value {
+                Value::SingleQuotedByteStringLiteral(bits) => format!("b{bits}"),
+                Value::HexStringLiteral(bits) => format!("x{bits}"),
+                _ => return Ok(()),
+            };
+            let any_length = vec![crate::types::ANY_LENGTH.to_owned()];
+            let bit = DataType::Custom(ObjectName::from(vec![Ident::new("bit")]), any_length);
+            *expr = cast(text(&bits), bit);
         }
         Expr::Cast { data_type, expr: inner, .. } => {
             own_scale(inner, data_type);
@@ -219,6 +239,51 @@ fn own_scale(inner: &Expr, data_type: &mut DataType) {
         // More digits than are kept where nothing declares them make a type of their own.
         *info = Info::PrecisionAndScale(precision.into(), scale.into());
     }
+}
+
+/// The sign of a comparison.
+fn comparison(op: &BinaryOperator) -> Option<&'static str> {
+    Some(match op {
+        BinaryOperator::Eq => "=",
+        BinaryOperator::NotEq => "<>",
+        BinaryOperator::Lt => "<",
+        BinaryOperator::LtEq => "<=",
+        BinaryOperator::Gt => ">",
+        BinaryOperator::GtEq => ">=",
+        _ => return None,
+    })
+}
+
+/// A comparison of rows: the first items that differ, or of which one is NULL, decide.
+fn rows_compared(
+    left: Vec<Expr>,
+    op: &BinaryOperator,
+    right: Vec<Expr>,
+) -> Result<Expr, Error> {
+    use BinaryOperator::{And, Eq, Gt, Lt, LtEq, NotEq, Or};
+    if left.len() != right.len() {
+        return Err(Error::postgres("42601", "unequal number of entries in row expressions"));
+    }
+    if left.is_empty() {
+        return Err(Error::unsupported("comparing rows of no columns"));
+    }
+    let nested = |expr: Expr| Expr::Nested(Box::new(expr));
+    let pairs = left.into_iter().zip(right).map(|(a, b)| (nested(a), nested(b)));
+    let joined = match op {
+        Eq => pairs.map(|(a, b)| binary(a, Eq, b)).reduce(|a, b| binary(a, And, b)),
+        NotEq => pairs.map(|(a, b)| binary(a, NotEq, b)).reduce(|a, b| binary(a, Or, b)),
+        _ => {
+            let strict = if matches!(op, Lt | LtEq) { Lt } else { Gt };
+            let mut pairs: Vec<_> = pairs.collect();
+            let last = pairs.pop().map(|(a, b)| binary(a, op.clone(), b));
+            pairs.into_iter().rev().fold(last, |rest, (a, b)| {
+                let decided = binary(a.clone(), strict.clone(), b.clone());
+                let open = binary(binary(a, Eq, b), And, nested(rest?));
+                Some(nested(binary(decided, Or, open)))
+            })
+        }
+    };
+    Ok(nested(joined.unwrap_or_else(null)))
 }
 
 /// The precision of a type of times, taken away, if it leaves out digits.

@@ -7,11 +7,12 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
 use bytes::BytesMut;
 use chronos_catalog::SqlType;
+use chronos_catalog::schema::OtherType;
 use datafusion::common::ScalarValue;
 
 use super::{display_name, is_character, numbers, times};
 use crate::error::{Error, Result};
-use crate::text::{TextSettings, internal, json, normalize, read, write};
+use crate::text::{TextSettings, bits, internal, json, kept, normalize, read, write};
 
 /// Why a value is cast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +62,25 @@ pub fn convert(
         (T::Oid, T::Oid) | (T::Bool, T::Bool) | (T::Bytea, T::Bytea) | (T::Uuid, T::Uuid) => {
             plain(values, &to.arrow())
         }
+        (T::Bit(_), T::Int4 | T::Int8) | (T::Int4 | T::Int8, T::Bit(_)) => {
+            by_value(values, from, to, settings)
+        }
+        (a, b) if kept::exists(a, b) => {
+            let of = |text: &str| match (b, mode) {
+                // To a column: bits are not cut.
+                (T::Bit(n), Mode::Assignment) => bits::fixed(text, *n),
+                (T::Varbit(n), Mode::Assignment) => bits::varying(text, *n),
+                _ => kept::convert(text, a, b),
+            };
+            let mut out = StringViewBuilder::with_capacity(values.len());
+            for text in values.as_string_view() {
+                out.append_option(text.map(of).transpose()?);
+            }
+            Ok(Arc::new(out.finish()))
+        }
+        (T::Timestamptz, T::Other(OtherType::Timetz))
+        | (T::Time, T::Other(OtherType::Timetz))
+        | (T::Other(OtherType::Timetz), T::Time) => by_value(values, from, to, settings),
         (T::Json | T::Jsonb, T::Json) | (T::Jsonb, T::Jsonb) => Ok(Arc::clone(values)),
         (T::Json, T::Jsonb) => parse(values, to, settings),
         (T::Jsonb, T::Bool) => from_json(values, to, "boolean", settings),
@@ -88,8 +108,11 @@ pub(super) fn exists(from: &SqlType, to: &SqlType) -> bool {
         (T::Timestamp, T::Date | T::Time | T::Timestamptz | T::Timestamp) => true,
         (T::Timestamptz, T::Date | T::Time | T::Timestamp | T::Timestamptz) => true,
         (T::Time, T::Interval) | (T::Interval, T::Time) => true,
+        (T::Bit(_), T::Int4 | T::Int8) | (T::Int4 | T::Int8, T::Bit(_)) => true,
+        (T::Timestamptz | T::Time, T::Other(OtherType::Timetz))
+        | (T::Other(OtherType::Timetz), T::Time) => true,
         (T::Array(a), T::Array(b)) => exists(a, b),
-        _ => false,
+        (a, b) => kept::exists(a, b),
     }
 }
 
@@ -172,6 +195,17 @@ fn shown(values: &ArrayRef, from: &SqlType, settings: &TextSettings) -> Result<A
         out.append_value(std::str::from_utf8(&buffer).map_err(internal)?);
     }
     Ok(Arc::new(out.finish()))
+}
+
+/// Values one by one, as the functions' arguments are cast.
+fn by_value(
+    values: &ArrayRef,
+    from: &SqlType,
+    to: &SqlType,
+    settings: &TextSettings,
+) -> Result<ArrayRef> {
+    crate::functions::convert_array(values, from, to, settings.time_zone)
+        .map_err(|error| Error::find(&error).cloned().unwrap_or_else(|| internal(&error)))
 }
 
 /// Text of a `char(n)` without its padding, unless it stays one.

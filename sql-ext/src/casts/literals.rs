@@ -47,6 +47,8 @@ pub(crate) fn typed(literal: Expr, ty: &SqlType) -> Expr {
     let ty = match ty {
         // Compared, not cut.
         SqlType::Varchar(_) => SqlType::Text,
+        SqlType::Bit(_) => SqlType::Bit(None),
+        SqlType::Varbit(_) => SqlType::Varbit(None),
         other => other.clone(),
     };
     Expr::Cast(Cast::new_from_field(Box::new(literal), std::sync::Arc::new(ty.field("cast", true))))

@@ -48,7 +48,10 @@ pub fn display_name(ty: &SqlType) -> String {
         SqlType::Interval => "interval",
         SqlType::Numeric(_) => "numeric",
         SqlType::Uuid => "uuid",
+        SqlType::Bit(_) => "bit",
+        SqlType::Varbit(_) => "bit varying",
         SqlType::Other(OtherType::Char) => "\"char\"",
+        SqlType::Other(OtherType::Timetz) => "time with time zone",
         SqlType::Other(other) => other.name(),
         SqlType::Array(item) => return format!("{}[]", display_name(item)),
     }
@@ -57,10 +60,11 @@ pub fn display_name(ty: &SqlType) -> String {
 
 /// Whether values of the type are text to the user.
 pub(crate) fn is_character(ty: &SqlType) -> bool {
-    matches!(
-        ty,
-        SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Name | SqlType::Other(_)
-    )
+    match ty {
+        SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Name => true,
+        SqlType::Other(other) => other.is_character(),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

@@ -158,6 +158,8 @@ pub(crate) fn array_of(values: &[Value], ty: &SqlType) -> Result<ArrayRef> {
         | SqlType::Uuid
         | SqlType::Json
         | SqlType::Jsonb
+        | SqlType::Bit(_)
+        | SqlType::Varbit(_)
         | SqlType::Other(_) => Arc::new(collect!(StringViewArray, Value::Text(v) => v.as_str())),
         SqlType::Bytea => Arc::new(collect!(BinaryViewArray, Value::Bytes(v) => v.as_slice())),
         SqlType::Date => Arc::new(collect!(Date32Array, Value::Date(v) => *v)),

@@ -2,6 +2,7 @@
 
 use chrono_tz::Tz;
 use chronos_catalog::SqlType;
+use chronos_catalog::schema::OtherType;
 use datafusion::common::Result;
 
 use super::function::type_name;
@@ -11,7 +12,8 @@ use crate::error::Error;
 use crate::text::datetime::DAY;
 use crate::text::interval::Interval;
 use crate::text::zone::ZoneOffset;
-use crate::text::{array, bytea, datetime, interval, number, parse_bool, parse_uuid, zone};
+use crate::text::{TextSettings, array, bits, bytea, datetime, interval, kept, number};
+use crate::text::{parse_bool, parse_uuid, range, zone};
 use crate::text::{to_string, write_uuid};
 
 /// A value of another type. NULL stays NULL.
@@ -43,6 +45,17 @@ pub(crate) fn convert(value: Value, from: &SqlType, to: &SqlType, zone: Tz) -> R
             value
         }
         (Value::Text(text), _) if *from == SqlType::Jsonb => from_jsonb(&text, to)?,
+        (Value::Text(text), _) if kept::exists(from, to) => {
+            Value::Text(kept::convert(&text, from, to)?)
+        }
+        (Value::Text(text), SqlType::Int4 | SqlType::Int8) if matches!(from, SqlType::Bit(_)) => {
+            Value::Int(bits::to_int(&text, *to == SqlType::Int8)?)
+        }
+        (Value::Int(i), SqlType::Bit(length))
+            if matches!(from, SqlType::Int4 | SqlType::Int8) =>
+        {
+            Value::Text(bits::of_int(i, *from == SqlType::Int8, *length))
+        }
         (value @ Value::Bool(_), SqlType::Bool) => value,
         (Value::Bool(b), SqlType::Int4) => Value::Int(b.into()),
         // Integer literals are of type bigint here, so that is taken too.
@@ -96,6 +109,19 @@ pub(crate) fn convert(value: Value, from: &SqlType, to: &SqlType, zone: Tz) -> R
             t => zone::to_utc(zone, t),
         }),
         (value @ Value::Time(_), SqlType::Time) => value,
+        (Value::Text(text), SqlType::Time) if *from == SqlType::Other(OtherType::Timetz) => {
+            Value::Time(datetime::parse_timetz(&text, Tz::UTC, None)?.0)
+        }
+        (Value::Time(t), SqlType::Other(OtherType::Timetz)) => {
+            // The zone is that of now, which only a literal is told.
+            let text = to_string(|out| datetime::write_time(out, t));
+            let (t, west) = datetime::parse_timetz(&text, zone, None)?;
+            Value::Text(kept::timetz(t, west))
+        }
+        (Value::Timestamptz(t), SqlType::Other(OtherType::Timetz)) => {
+            let west = -ZoneOffset::new(zone).at(t);
+            Value::Text(kept::timetz(to_local(zone, t).rem_euclid(DAY), west))
+        }
         (Value::Time(t), SqlType::Interval) => {
             Value::Interval(Interval { months: 0, days: 0, micros: t })
         }
@@ -166,6 +192,12 @@ pub(crate) fn parse(text: &str, to: &SqlType, zone: Tz) -> Result<Value> {
             let units = number::parse_numeric(text, *precision, *scale, false)?;
             Value::Numeric(Decimal { units, scale: *scale as u8 })
         }
+        SqlType::Other(other) if !other.is_character() => {
+            let settings = TextSettings { time_zone: zone, ..TextSettings::default() };
+            Value::Text(kept::canonical(*other, text, &settings)?)
+        }
+        SqlType::Bit(length) => Value::Text(bits::fixed(text, *length)?),
+        SqlType::Varbit(length) => Value::Text(bits::varying(text, *length)?),
         SqlType::Text
         | SqlType::Varchar(_)
         | SqlType::Char(_)
@@ -208,7 +240,12 @@ pub(crate) fn text_of(value: &Value, ty: &SqlType, zone: Tz) -> Result<String> {
         }
         Value::Float(x) => to_string(|out| number::write_float8(out, *x, 1)),
         Value::Numeric(n) => n.text(matches!(ty, SqlType::Numeric(None))),
-        Value::Text(text) => text.clone(),
+        Value::Text(text) => match ty {
+            SqlType::Other(ty @ (OtherType::Tstzrange | OtherType::Tstzmultirange)) => {
+                range::shown(*ty, text, zone)?
+            }
+            _ => text.clone(),
+        },
         Value::Bytes(bytes) => to_string(|out| bytea::write(out, bytes, false)),
         Value::Date(d) => to_string(|out| datetime::write_date(out, *d)),
         Value::Time(t) => to_string(|out| datetime::write_time(out, *t)),

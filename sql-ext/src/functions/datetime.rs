@@ -2,15 +2,16 @@
 
 use chrono_tz::Tz;
 use chronos_catalog::SqlType;
+use chronos_catalog::schema::OtherType;
 use datafusion::common::Result;
 
 use super::convert::{day_of, to_local, to_utc};
 use super::function::{Call, Definition, P, f};
 use super::value::{Decimal, Value};
 use crate::error::Error;
-use crate::text::datetime::{DAY, civil, days};
+use crate::text::datetime::{self, DAY, civil, days};
 use crate::text::interval::Interval;
-use crate::text::zone;
+use crate::text::{kept, zone};
 
 const SECOND: i64 = 1_000_000;
 const MINUTE: i64 = 60 * SECOND;
@@ -614,6 +615,18 @@ fn same(types: &[SqlType]) -> SqlType {
     }
 }
 
+const TIMETZ: fn(&[SqlType]) -> SqlType = |_| SqlType::Other(OtherType::Timetz);
+
+/// The time of day an interval later, or before it, by the same zone's clock.
+fn add_to_timetz(time: &Value, by: &Value, sign: i64) -> Result<Value> {
+    let (micros, west) = datetime::parse_timetz(time.text(), Tz::UTC, None)?;
+    let by = match by {
+        Value::Interval(by) => by.micros % DAY * sign,
+        _ => 0,
+    };
+    Ok(Value::Text(kept::timetz((micros + by).rem_euclid(DAY), west)))
+}
+
 const INTERVAL: fn(&[SqlType]) -> SqlType = |_| SqlType::Interval;
 const TIMESTAMP: fn(&[SqlType]) -> SqlType = |_| SqlType::Timestamp;
 const TIMESTAMPTZ: fn(&[SqlType]) -> SqlType = |_| SqlType::Timestamptz;
@@ -623,6 +636,15 @@ const BOOL: fn(&[SqlType]) -> SqlType = |_| SqlType::Bool;
 const PART: fn(&[SqlType]) -> SqlType = |_| SqlType::Numeric(None);
 
 pub(crate) static FUNCTIONS: &[Definition] = &[
+    f("_timetz_add", &[P::Kept(OtherType::Timetz), P::Interval], TIMETZ, |_, a| {
+        add_to_timetz(&a[0], &a[1], 1)
+    }),
+    f("_timetz_add", &[P::Interval, P::Kept(OtherType::Timetz)], TIMETZ, |_, a| {
+        add_to_timetz(&a[1], &a[0], 1)
+    }),
+    f("_timetz_subtract", &[P::Kept(OtherType::Timetz), P::Interval], TIMETZ, |_, a| {
+        add_to_timetz(&a[0], &a[1], -1)
+    }),
     f("_add_interval", &[P::Timestamptz, P::Interval], TIMESTAMPTZ, add_interval),
     f("_add_interval", &[P::Timestamp, P::Interval], TIMESTAMP, add_interval),
     f("_add_interval", &[P::Date, P::Interval], TIMESTAMP, add_interval),

@@ -9,6 +9,7 @@ use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, FieldRef};
 use chrono_tz::Tz;
 use chronos_catalog::SqlType;
+use chronos_catalog::schema::OtherType;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::{
@@ -42,6 +43,12 @@ pub(crate) enum P {
     Jsonb,
     TextArray,
     JsonbArray,
+    /// A type that is kept as text.
+    Kept(OtherType),
+    /// Bits, fixed or varying.
+    Bits,
+    /// A range or multirange.
+    Range,
     /// An array of anything, taken as it is.
     Array,
     /// Anything, taken as it is; a literal without a type is text.
@@ -116,7 +123,12 @@ impl Definition {
         let mut sum = 0;
         for (at, (ty, unknown)) in args.iter().zip(unknown).enumerate() {
             let param = self.param(at)?;
-            sum += if *unknown { literal_rank(param) } else { param.rank(ty)? };
+            sum += match param {
+                // A literal is of no range type by itself.
+                P::Range if *unknown => return None,
+                param if *unknown => literal_rank(param),
+                param => param.rank(ty)?,
+            };
         }
         Some(sum)
     }
@@ -151,8 +163,14 @@ impl P {
             | (P::Jsonb, T::Jsonb)
             | (P::Array, T::Array(_)) => 8,
             (P::TextArray | P::JsonbArray, T::Array(_)) => 8,
+            (P::Kept(kept), T::Other(other)) if kept == *other => 8,
+            (P::Kept(OtherType::Inet), T::Other(OtherType::Cidr)) => 7,
+            (P::Kept(OtherType::Macaddr8), T::Other(OtherType::Macaddr)) => 5,
+            (P::Bits, T::Bit(_) | T::Varbit(_)) => 8,
+            (P::Range, T::Other(other)) if other.bound().is_some() => 8,
             (P::Int4, T::Int2 | T::Int8)
-            | (P::Text, T::Varchar(_) | T::Char(_) | T::Name | T::Other(_)) => 7,
+            | (P::Text, T::Varchar(_) | T::Char(_) | T::Name) => 7,
+            (P::Text, T::Other(other)) if other.is_character() => 7,
             (P::Float, T::Float4) => 7,
             (P::Int8, T::Int4 | T::Int2 | T::Oid) => 6,
             (P::Numeric, T::Int2 | T::Int4 | T::Int8) => 4,
@@ -171,7 +189,8 @@ impl P {
             P::Bool => SqlType::Bool,
             P::Int4 | P::Int8 => SqlType::Int8,
             P::Float => SqlType::Float8,
-            P::Numeric | P::Array | P::Any => return None,
+            P::Kept(other) => SqlType::Other(other),
+            P::Numeric | P::Array | P::Any | P::Bits | P::Range => return None,
             P::Text => SqlType::Text,
             P::Bytea => SqlType::Bytea,
             P::Date => SqlType::Date,
@@ -316,6 +335,9 @@ impl ScalarUDFImpl for PostgresFunction {
                     let target = match definition.param(at) {
                         Some(P::Numeric) if !matches!(types[at], SqlType::Numeric(_)) => {
                             Some(SqlType::Numeric(None))
+                        }
+                        Some(P::Bits) if !matches!(types[at], SqlType::Bit(_)) => {
+                            Some(SqlType::Varbit(None))
                         }
                         Some(param) => param.target(),
                         None => None,

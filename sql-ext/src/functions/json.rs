@@ -153,7 +153,11 @@ pub(crate) fn from_value(value: &Value, ty: &SqlType, call: &Call<'_>) -> Result
         }
         Value::List(items) => {
             let SqlType::Array(item) = ty else { return Ok(Json::Null) };
-            let items = items.iter().map(|value| from_value(value, item, call));
+            let items = items.iter().map(|value| match value {
+                // A dimension more is of the same type.
+                Value::List(_) => from_value(value, ty, call),
+                value => from_value(value, item, call),
+            });
             Json::Array(items.collect::<Result<_>>()?)
         }
         _ => Json::String(text_of(value, ty, call.zone)?),

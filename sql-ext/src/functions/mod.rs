@@ -10,6 +10,7 @@
 
 mod aggregate;
 mod arrays;
+mod bits;
 mod bytes;
 mod column;
 mod compare;
@@ -22,10 +23,13 @@ mod json_edit;
 mod jsonpath;
 mod math;
 mod merge;
+mod network;
 mod numbers;
+mod order;
 mod ordered_sets;
 mod patterns;
 mod planner;
+mod ranges;
 mod records;
 mod rewrite;
 mod series;
@@ -34,17 +38,21 @@ mod strings;
 mod tests;
 mod value;
 
+use arrow::array::ArrayRef;
+use chronos_catalog::SqlType;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::ScalarUDF;
 use std::sync::{Arc, LazyLock};
 
 use function::{Definition, PostgresFunction};
+pub(crate) use order::extreme_of;
 
 /// All scalar functions, made once.
 static SCALAR: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
-    let all: [&'static [Definition]; 17] = [
+    let all: [&'static [Definition]; 21] = [
         aggregate::FUNCTIONS,
         arrays::FUNCTIONS,
+        bits::FUNCTIONS,
         bytes::FUNCTIONS,
         datetime::FUNCTIONS,
         format::FUNCTIONS,
@@ -53,15 +61,21 @@ static SCALAR: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
         jsonpath::FUNCTIONS,
         math::FUNCTIONS,
         merge::FUNCTIONS,
+        network::FUNCTIONS,
         numbers::FUNCTIONS,
+        order::FUNCTIONS,
         ordered_sets::FUNCTIONS,
         patterns::FUNCTIONS,
+        ranges::FUNCTIONS,
         records::FUNCTIONS,
         series::FUNCTIONS,
         strings::FUNCTIONS,
         datetime::MORE_FUNCTIONS,
     ];
-    let mut functions = PostgresFunction::group(all.into_iter().flatten());
+    let mut functions = PostgresFunction::group(
+        all.into_iter().flatten().chain(ranges::CONSTRUCTORS.iter().flatten()),
+    );
+    functions.extend(ranges::lower_and_upper());
     functions.extend(numbers::checked());
     functions
 });
@@ -70,6 +84,7 @@ static SCALAR: LazyLock<Vec<Arc<ScalarUDF>>> = LazyLock::new(|| {
 pub(crate) fn install(builder: &mut SessionStateBuilder) {
     builder.scalar_functions().get_or_insert_default().extend(SCALAR.iter().cloned());
     builder.aggregate_functions().get_or_insert_default().extend(aggregate::functions());
+    builder.aggregate_functions().get_or_insert_default().extend(ranges::aggregates());
     builder
         .expr_planners()
         .get_or_insert_default()
@@ -78,6 +93,23 @@ pub(crate) fn install(builder: &mut SessionStateBuilder) {
         .analyzer()
         .get_or_insert_default()
         .add_function_rewrite(Arc::new(rewrite::RoundRewrite));
+}
+
+/// Casts an array's values one by one.
+///
+/// # Errors
+/// Those of the cast.
+pub(crate) fn convert_array(
+    values: &ArrayRef,
+    from: &SqlType,
+    to: &SqlType,
+    zone: chrono_tz::Tz,
+) -> datafusion::common::Result<ArrayRef> {
+    let values = column::readable(values)?;
+    let converted = (0..values.len())
+        .map(|row| convert::convert(column::value_at(values.as_ref(), row)?, from, to, zone))
+        .collect::<datafusion::common::Result<Vec<_>>>()?;
+    column::array_of(&converted, to)
 }
 
 /// All of them.

@@ -141,6 +141,9 @@ fn function_of(op: &Op, left: Option<&SqlType>, right: Option<&SqlType>) -> Opti
     };
     let span = |ty: Option<&SqlType>| ty == Some(&SqlType::Interval);
     let list = |ty: Option<&SqlType>| matches!(ty, Some(SqlType::Array(_)));
+    if let Some(function) = function_of_kept(op, left, right) {
+        return Some(function);
+    }
     Some(match op {
         Op::Arrow => "json_get",
         Op::LongArrow => "json_get_text",
@@ -182,4 +185,75 @@ fn function_of(op: &Op, left: Option<&SqlType>, right: Option<&SqlType>) -> Opti
         Op::StringConcat if jsonb => "jsonb_concat",
         _ => return None,
     })
+}
+
+/// The function of an operator of addresses, bits or ranges.
+fn function_of_kept(
+    op: &Op,
+    left: Option<&SqlType>,
+    right: Option<&SqlType>,
+) -> Option<&'static str> {
+    use chronos_catalog::schema::OtherType as O;
+    let custom = |text: &str| matches!(op, Op::Custom(custom) if custom == text);
+    let inet = |ty: Option<&SqlType>| matches!(ty, Some(SqlType::Other(O::Inet | O::Cidr)));
+    let mac = |ty: Option<&SqlType>| matches!(ty, Some(SqlType::Other(O::Macaddr | O::Macaddr8)));
+    let bits = |ty: Option<&SqlType>| matches!(ty, Some(SqlType::Bit(_) | SqlType::Varbit(_)));
+    let range = |ty: Option<&SqlType>| ty.is_some_and(|ty| super::ranges::range_type(ty).is_some());
+    let zoned = |ty: Option<&SqlType>| ty == Some(&SqlType::Other(O::Timetz));
+    let span = |ty: Option<&SqlType>| ty == Some(&SqlType::Interval);
+    if range(left) || range(right) {
+        return Some(match op {
+            Op::AtArrow => "_range_contains",
+            Op::ArrowAt => "_range_contained",
+            Op::PGOverlap => "_range_overlap",
+            Op::PGBitwiseShiftLeft => "_range_before",
+            Op::PGBitwiseShiftRight => "_range_after",
+            Op::AndLt => "_range_not_right",
+            Op::AndGt => "_range_not_left",
+            Op::Plus => "_range_union",
+            Op::Minus => "_range_minus",
+            Op::Multiply => "_range_common",
+            _ if custom("&<") => "_range_not_right",
+            _ if custom("&>") => "_range_not_left",
+            _ if custom("-|-") => "_range_adjacent",
+            _ => return None,
+        });
+    }
+    if inet(left) || inet(right) {
+        return Some(match op {
+            Op::PGBitwiseShiftLeft => "_inet_within",
+            Op::PGBitwiseShiftRight => "_inet_holds",
+            Op::PGOverlap => "_inet_overlap",
+            Op::BitwiseAnd => "_inet_and",
+            Op::BitwiseOr => "_inet_or",
+            Op::Plus => "_inet_add",
+            Op::Minus => "_inet_subtract",
+            _ if custom("<<=") => "_inet_within_equal",
+            _ if custom(">>=") => "_inet_holds_equal",
+            _ => return None,
+        });
+    }
+    if mac(left) && mac(right) {
+        return match op {
+            Op::BitwiseAnd => Some("_mac_and"),
+            Op::BitwiseOr => Some("_mac_or"),
+            _ => None,
+        };
+    }
+    if bits(left) || bits(right) {
+        return Some(match op {
+            Op::BitwiseAnd => "_bits_and",
+            Op::BitwiseOr => "_bits_or",
+            Op::PGBitwiseXor | Op::BitwiseXor => "_bits_xor",
+            Op::PGBitwiseShiftLeft => "_bits_left",
+            Op::PGBitwiseShiftRight => "_bits_right",
+            Op::StringConcat if bits(left) && bits(right) => "_bits_concat",
+            _ => return None,
+        });
+    }
+    match op {
+        Op::Plus if zoned(left) && span(right) || span(left) && zoned(right) => Some("_timetz_add"),
+        Op::Minus if zoned(left) && span(right) => Some("_timetz_subtract"),
+        _ => None,
+    }
 }

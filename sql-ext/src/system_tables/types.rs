@@ -131,6 +131,10 @@ pub(crate) fn format(oid: u32, modifier: Option<i32>) -> Option<String> {
         "timestamptz" => format!("timestamp{} with time zone", precision(m)),
         "time" => format!("time{} without time zone", precision(m)),
         "timetz" => format!("time{} with time zone", precision(m)),
+        "bit" if m >= 0 => format!("bit({m})"),
+        // Without a modifier the bare word would mean bit(1).
+        "bit" if modifier.is_some() => "\"bit\"".into(),
+        "varbit" if m >= 0 => format!("bit varying({m})"),
         "varbit" => "bit varying".into(),
         name => name.to_owned(),
     })
@@ -182,8 +186,12 @@ pub(crate) fn oid_of(ty: &SqlType) -> u32 {
             SqlType::Json => 199,
             SqlType::Jsonb => 3807,
             SqlType::Oid => 1028,
+            SqlType::Bit(_) => 1561,
+            SqlType::Varbit(_) => 1563,
             SqlType::Other(other) => other.oids().1,
         },
+        SqlType::Bit(_) => 1560,
+        SqlType::Varbit(_) => 1562,
         SqlType::Other(other) => other.oids().0,
     }
 }
@@ -192,6 +200,7 @@ pub(crate) fn oid_of(ty: &SqlType) -> u32 {
 pub(crate) fn modifier_of(ty: &SqlType) -> i32 {
     match ty {
         SqlType::Numeric(Some((p, s))) => ((i32::from(*p) << 16) | (i32::from(*s) & 0xffff)) + 4,
+        SqlType::Bit(Some(n)) | SqlType::Varbit(Some(n)) => i32::try_from(*n).unwrap_or(-1),
         SqlType::Varchar(Some(n)) | SqlType::Char(n) => i32::try_from(*n).map_or(-1, |n| n + 4),
         SqlType::Array(item) => modifier_of(item),
         _ => -1,

@@ -196,6 +196,43 @@ pub fn parse_time(text: &str) -> Result<i64> {
     }
 }
 
+/// Reads a time of day with its zone: microseconds and seconds west of Greenwich. Without a zone
+/// it is that of the session at the transaction's time.
+///
+/// # Errors
+/// Those of [`parse_date`].
+pub fn parse_timetz(text: &str, zone: Tz, now: Option<i64>) -> Result<(i64, i32)> {
+    const TYPE: &str = "time with time zone";
+    let Parsed::Parts(Parts { day, time: Some(time), zone: named }) = parse(text, TYPE)? else {
+        return Err(invalid("22007", TYPE, text));
+    };
+    let east = |zone: Tz, at: i64| ZoneOffset::new(zone).at(at);
+    let offset = match (named, day, now) {
+        (Some(Zone::Offset(seconds)), ..) => seconds,
+        // The offset of a named zone is that of a day.
+        (Some(Zone::Named(zone)), Some(day), _) => {
+            east(zone, zone::to_utc(zone, day.saturating_mul(DAY).saturating_add(time)))
+        }
+        (Some(Zone::Named(Tz::UTC)), None, _) => 0,
+        (Some(Zone::Named(_)), None, _) => return Err(invalid("22007", TYPE, text)),
+        (None, Some(day), _) => {
+            east(zone, zone::to_utc(zone, day.saturating_mul(DAY).saturating_add(time)))
+        }
+        (None, None, Some(now)) => east(zone, now),
+        (None, None, None) if zone == Tz::UTC => 0,
+        (None, None, None) => {
+            return Err(Error::unsupported("a time with time zone without its zone here"));
+        }
+    };
+    Ok((time, -offset))
+}
+
+/// Writes a time of day with its zone, seconds west of Greenwich.
+pub fn write_timetz(out: &mut Out, micros: i64, west: i32) {
+    write_time(out, micros);
+    write_offset(out, -west);
+}
+
 /// Reads a timestamp without zone; a zone is read and forgotten.
 ///
 /// # Errors

@@ -3,12 +3,16 @@
 //! that PostgreSQL answers for the same text.
 
 pub mod array;
+pub mod bits;
 pub mod bytea;
 pub mod datetime;
 pub mod interval;
 pub mod json;
+pub mod kept;
+pub mod network;
 pub mod normalize;
 pub mod number;
+pub mod range;
 pub mod read;
 pub mod record;
 mod words;

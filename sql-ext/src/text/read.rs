@@ -10,7 +10,7 @@ use chronos_catalog::schema::OtherType;
 use chronos_catalog::schema::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX};
 use datafusion::common::ScalarValue;
 
-use super::{TextSettings, array, bytea, datetime, internal, interval, json, number};
+use super::{TextSettings, array, bits, bytea, datetime, internal, interval, json, kept, number};
 use crate::error::{Error, Result};
 
 /// Reads the text of a value as PostgreSQL's input function of the type does.
@@ -52,7 +52,11 @@ pub fn from_text(ty: &SqlType, text: &str, settings: &TextSettings) -> Result<Sc
         SqlType::Other(OtherType::Char) => {
             ScalarValue::Utf8View(Some(text.chars().take(1).collect()))
         }
-        SqlType::Other(_) => ScalarValue::Utf8View(Some(text.to_owned())),
+        SqlType::Other(other) => {
+            ScalarValue::Utf8View(Some(kept::canonical(*other, text, settings)?))
+        }
+        SqlType::Bit(length) => ScalarValue::Utf8View(Some(bits::fixed(text, *length)?)),
+        SqlType::Varbit(length) => ScalarValue::Utf8View(Some(bits::varying(text, *length)?)),
         SqlType::Varchar(length) => {
             let fitted = match length {
                 Some(n) => fit(text, *n as usize, "character varying")?,

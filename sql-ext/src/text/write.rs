@@ -9,10 +9,11 @@ use arrow::datatypes::{
 
 use bytes::BytesMut;
 use chronos_catalog::SqlType;
+use chronos_catalog::schema::OtherType;
 
 use super::interval::Interval;
 use super::zone::ZoneOffset;
-use super::{TextSettings, array as array_text, bytea, datetime, internal, interval, number};
+use super::{TextSettings, array as array_text, bytea, datetime, internal, interval, number, range};
 use crate::error::{Error, Result};
 
 /// Appends the value of a row, which is not NULL, to a buffer.
@@ -80,6 +81,19 @@ pub fn writer(array: &ArrayRef, ty: &SqlType, settings: &TextSettings) -> Result
                 _ => return Err(wrong()),
             }
         }
+        SqlType::Other(ty @ (OtherType::Tstzrange | OtherType::Tstzmultirange))
+            if settings.time_zone != chrono_tz::Tz::UTC =>
+        {
+            let values = array.as_string_view_opt().ok_or_else(wrong)?.clone();
+            let (ty, zone) = (*ty, settings.time_zone);
+            Box::new(move |row, out| {
+                let text = values.value(row);
+                match range::shown(ty, text, zone) {
+                    Ok(shown) => out.extend_from_slice(shown.as_bytes()),
+                    Err(_) => out.extend_from_slice(text.as_bytes()),
+                }
+            })
+        }
         SqlType::Text
         | SqlType::Varchar(_)
         | SqlType::Char(_)
@@ -87,6 +101,8 @@ pub fn writer(array: &ArrayRef, ty: &SqlType, settings: &TextSettings) -> Result
         | SqlType::Uuid
         | SqlType::Json
         | SqlType::Jsonb
+        | SqlType::Bit(_)
+        | SqlType::Varbit(_)
         | SqlType::Other(_) => {
             let values = array.as_string_view_opt().ok_or_else(wrong)?.clone();
             Box::new(move |row, out| out.extend_from_slice(values.value(row).as_bytes()))

@@ -62,6 +62,8 @@ impl Column {
             | SqlType::Uuid
             | SqlType::Json
             | SqlType::Jsonb
+            | SqlType::Bit(_)
+            | SqlType::Varbit(_)
             | SqlType::Other(_) => Values::Text(StringViewBuilder::new()),
             SqlType::Bytea => Values::Bytea(BinaryViewBuilder::new()),
             SqlType::Date => Values::Date(Date32Builder::new()),

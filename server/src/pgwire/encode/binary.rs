@@ -15,7 +15,7 @@ use chronos_sql_ext::text::write::{Writer, wrong_type};
 
 use super::sized;
 use crate::error::{PgError, PgResult};
-use crate::pgwire::{text, types};
+use crate::pgwire::{kept, text, types};
 
 /// 2000-01-01, where PostgreSQL's dates begin, in days since 1970-01-01.
 pub(in crate::pgwire) const EPOCH_DAYS: i32 = 10_957;
@@ -88,12 +88,27 @@ pub(super) fn writer(array: &ArrayRef, ty: &SqlType) -> PgResult<Writer> {
                 out.extend_from_slice(values.value(row).as_bytes());
             })
         }
-        SqlType::Text
+        SqlType::Bit(_) | SqlType::Varbit(_) => {
+            let values = array.as_string_view_opt().ok_or_else(wrong)?.clone();
+            Box::new(move |row, out| kept::bits_to_binary(values.value(row), out))
+        }
+        SqlType::Other(other) if !other.is_character() => {
+            let values = array.as_string_view_opt().ok_or_else(wrong)?.clone();
+            let other = *other;
+            // All are looked at first: a writer cannot fail.
+            for value in values.iter().flatten() {
+                kept::to_binary(other, value, &mut BytesMut::new())?;
+            }
+            Box::new(move |row, out| {
+                let _ = kept::to_binary(other, values.value(row), out);
+            })
+        }
+        SqlType::Other(_)
+        | SqlType::Text
         | SqlType::Varchar(_)
         | SqlType::Char(_)
         | SqlType::Name
-        | SqlType::Json
-        | SqlType::Other(_) => {
+        | SqlType::Json => {
             let values = array.as_string_view_opt().ok_or_else(wrong)?.clone();
             Box::new(move |row, out| out.extend_from_slice(values.value(row).as_bytes()))
         }

@@ -70,6 +70,15 @@ pub(crate) fn text_of(
     Ok(Some(String::from_utf8_lossy(&out).into_owned()))
 }
 
+/// Appends the binary form of an array's first value, which is not NULL.
+///
+/// # Errors
+/// Those of [`ColumnWriter::new`].
+pub(super) fn binary_of(array: &ArrayRef, ty: &SqlType, out: &mut BytesMut) -> PgResult<()> {
+    ColumnWriter::new(array, ty, 1, &TextSettings::default())?.write(0, out);
+    Ok(())
+}
+
 /// Writes the rows of a batch.
 pub(super) struct RowEncoder {
     columns: Vec<ColumnWriter>,

@@ -307,7 +307,7 @@ fn deferrable(given: Option<&ConstraintCharacteristics>) -> PgResult<Option<bool
 }
 
 /// Types whose values can be compared with each other have the same class.
-fn class(ty: &SqlType) -> u8 {
+fn class(ty: &SqlType) -> u32 {
     match ty {
         SqlType::Int2 | SqlType::Int4 | SqlType::Int8 => 1,
         SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Name => 2,
@@ -325,6 +325,9 @@ fn class(ty: &SqlType) -> u8 {
         SqlType::Jsonb => 14,
         SqlType::Oid => 15,
         SqlType::Array(_) => 16,
-        SqlType::Other(_) => 17,
+        SqlType::Bit(_) => 17,
+        SqlType::Varbit(_) => 18,
+        // Each but itself.
+        SqlType::Other(other) => other.oids().0 + 100,
     }
 }
