@@ -167,7 +167,7 @@ fn custom(name: &ObjectName, arguments: &[String]) -> Result<SqlType> {
 pub(crate) const ANY_LENGTH: &str = "-1";
 
 /// A type that is kept as its text, by its name in `pg_type`.
-fn kept(name: &str) -> Option<OtherType> {
+pub(crate) fn kept(name: &str) -> Option<OtherType> {
     let by_name = |other: &OtherType| {
         let known = !other.is_character() || matches!(other, OtherType::Xid | OtherType::Jsonpath);
         known && other.name() == name

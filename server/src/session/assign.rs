@@ -1,6 +1,7 @@
 //! Assignment: values of an expression's type to a column's type (PostgreSQL's assignment casts).
 
 use chronos_catalog::SqlType;
+use chronos_catalog::schema::OtherType as O;
 use chronos_sql_ext::casts::{Mode, convert, display_name};
 use chronos_sql_ext::text::TextSettings;
 use datafusion::arrow::array::{Array, ArrayRef, new_null_array};
@@ -57,6 +58,10 @@ fn assignable(from: &SqlType, to: &SqlType) -> bool {
         (T::Time, T::Interval) | (T::Interval, T::Time) => true,
         (T::Json, T::Jsonb) | (T::Jsonb, T::Json) => true,
         (T::Int2 | T::Int4 | T::Int8, T::Oid) | (T::Oid, T::Int4 | T::Int8) => true,
+        (T::Bit(_) | T::Varbit(_), T::Bit(_) | T::Varbit(_)) => true,
+        (T::Timestamptz | T::Time, T::Other(O::Timetz)) | (T::Other(O::Timetz), T::Time) => true,
+        (T::Other(O::Inet | O::Cidr), T::Other(O::Inet | O::Cidr)) => true,
+        (T::Other(O::Macaddr | O::Macaddr8), T::Other(O::Macaddr | O::Macaddr8)) => true,
         (T::Array(a), T::Array(b)) => assignable(a, b),
         _ => false,
     }

@@ -46,7 +46,8 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), Error> {
         Expr::AnyOp { left, compare_op, right, .. } => {
             if let Expr::Subquery(query) = right.as_ref() {
                 *expr = compared(left, compare_op, query, true)?;
-            } else if *compare_op != BinaryOperator::Eq
+            } else if (*compare_op != BinaryOperator::Eq || matches!(left.as_ref(), Expr::Value(_)))
+                && !is_placeholder(left)
                 && let Some(op) = comparison(compare_op)
             {
                 // Of `=` DataFusion makes `array_has`, by which rows are found.
@@ -239,6 +240,10 @@ fn own_scale(inner: &Expr, data_type: &mut DataType) {
         // More digits than are kept where nothing declares them make a type of their own.
         *info = Info::PrecisionAndScale(precision.into(), scale.into());
     }
+}
+
+fn is_placeholder(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_)))
 }
 
 /// The sign of a comparison.

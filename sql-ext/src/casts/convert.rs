@@ -50,6 +50,14 @@ pub fn convert(
         (_, b) if is_character(b) => {
             let text = match (from, to) {
                 (T::Bool, _) => words(values, "true", "false"),
+                (a, _) if kept::casts_to_other_text(a) => {
+                    let mut out = StringViewBuilder::with_capacity(values.len());
+                    for text in values.as_string_view() {
+                        let cast = |text| kept::cast_to_text(a, text, settings.time_zone);
+                        out.append_option(text.map(cast).transpose()?);
+                    }
+                    Arc::new(out.finish()) as ArrayRef
+                }
                 _ => shown(values, from, settings)?,
             };
             fit(&text, to, mode)

@@ -121,7 +121,9 @@ fn differs(from: &SqlType, from_arrow: &DataType, to: &SqlType) -> bool {
         (a, b) if is_character(a) && is_character(b) => false,
         (a, _) if is_character(a) => true,
         (T::Int2 | T::Int4 | T::Int8 | T::Oid, b) if is_character(b) => false,
-        (_, b) if is_character(b) => !texts(from_arrow),
+        (a, b) if is_character(b) => {
+            !texts(from_arrow) || crate::text::kept::casts_to_other_text(a)
+        }
         // Widening: the optimizer looks through these.
         (T::Int2, T::Int4 | T::Int8)
         | (T::Int4, T::Int8)

@@ -28,6 +28,9 @@ pub(crate) fn convert(value: Value, from: &SqlType, to: &SqlType, zone: Tz) -> R
     if is_text(to) {
         let text = match (&value, from) {
             (Value::Text(_), SqlType::Char(_)) => value.text().trim_end_matches(' ').to_owned(),
+            (Value::Text(text), from) if kept::casts_to_other_text(from) => {
+                kept::cast_to_text(from, text, zone)?
+            }
             _ => text_of(&value, from, zone)?,
         };
         return Ok(Value::Text(cut(text, to)));

@@ -32,12 +32,14 @@ pub(super) fn plain(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
 /// - `trim(leading from x)` is `ltrim(x)`.
 /// - `substring(x similar p escape e)` is a function.
 /// - `ORDER BY x USING >` is `ORDER BY x DESC`.
+/// - `inet '::1'` is `'::1'::inet`, of the types whose names the parser does not know.
 fn everywhere(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
     let wanted = |(i, t): (usize, &TokenWithSpan)| match &t.token {
         Token::CustomBinaryOperator(_) => true,
         Token::SingleQuotedString(_) => {
             matches!(tokens.get(i + 1).map(|t| &t.token), Some(Token::SingleQuotedString(_)))
         }
+        Token::Word(_) if types_literal(tokens, i) => true,
         Token::Word(_) => ["trim", "similar", "using"].iter().any(|word| is_word(Some(t), word)),
         _ => false,
     };
@@ -61,6 +63,12 @@ fn everywhere(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
             }
             (Token::CustomBinaryOperator(operator), _) => {
                 out.extend(without_sign(token, operator));
+            }
+            (Token::Word(_), _) if types_literal(tokens, at - 1) => {
+                let mut cast = token.clone();
+                cast.token = Token::DoubleColon;
+                out.extend([tokens[at].clone(), cast, token.clone()]);
+                at += 1;
             }
             (Token::Word(_), _)
                 if is_word(Some(token), "trim")
@@ -112,6 +120,16 @@ fn everywhere(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
         }
     }
     Some(out)
+}
+
+/// Whether the word there is a type that stands before a literal.
+fn types_literal(tokens: &[TokenWithSpan], at: usize) -> bool {
+    let Some(Token::Word(word)) = tokens.get(at).map(|t| &t.token) else { return false };
+    matches!(tokens.get(at + 1).map(|t| &t.token), Some(Token::SingleQuotedString(_)))
+        && crate::types::kept(&word.value.to_lowercase()).is_some()
+        && !at.checked_sub(1).and_then(|before| tokens.get(before)).is_some_and(|before| {
+            matches!(before.token, Token::Period | Token::DoubleColon)
+        })
 }
 
 /// Makes the `substring(` whose bracket is open a call of the function for SIMILAR.

@@ -135,13 +135,19 @@ fn column_row(rows: &mut Rows, database: &str, column: &ColumnRow<'_>) {
     let info = types::info(column.type_oid);
     let array = info.is_some_and(|t| t.category == 'A' && t.element != 0);
     let name = info.map_or("text", |t| t.name);
-    let data_type = if array {
+    let data_type = if name == "bit" {
+        "bit".to_owned()
+    } else if array {
         "ARRAY".to_owned()
     } else {
         types::format(column.type_oid, None).unwrap_or_default()
     };
     let m = column.modifier;
-    let length = (matches!(name, "varchar" | "bpchar") && m >= 4).then(|| m - 4);
+    let length = match name {
+        "varchar" | "bpchar" if m >= 4 => Some(m - 4),
+        "bit" | "varbit" if m >= 1 => Some(m),
+        _ => None,
+    };
     let octets = match name {
         "varchar" | "bpchar" | "text" => Some(length.map_or(1_073_741_824, |n| i64::from(n) * 4)),
         _ => None,

@@ -422,7 +422,7 @@ fn rewrite_cast(expr: &mut Expr) {
     }
     match name.as_str() {
         "cstring" | "pg_node_tree" | "sql_identifier" | "character_data" | "yes_or_no"
-        | "aclitem" | "inet" | "pg_lsn" => *data_type = DataType::Text,
+        | "aclitem" => *data_type = DataType::Text,
         "cardinal_number" => *data_type = DataType::Integer(None),
         _ => {}
     }

@@ -31,7 +31,7 @@ pub fn canonical(ty: O, text: &str, settings: &TextSettings) -> Result<String> {
             let (block, row) = tid(text)?;
             format!("({block},{row})")
         }
-        ty if ty.bound().is_some() => Ranges::parse(ty, text, settings.time_zone)?.text(ty),
+        ty if ty.bound().is_some() => Ranges::read(ty, text, settings)?.text(ty),
         _ => text.to_owned(),
     })
 }
@@ -112,6 +112,22 @@ pub(crate) fn convert(text: &str, from: &SqlType, to: &SqlType) -> Result<String
         }
         _ => text.to_owned(),
     })
+}
+
+/// Whether the text that a cast gives is another than that which is kept.
+pub(crate) fn casts_to_other_text(ty: &SqlType) -> bool {
+    matches!(ty, SqlType::Other(O::Inet | O::Tstzrange | O::Tstzmultirange))
+}
+
+/// The text that a cast to text gives.
+pub(crate) fn cast_to_text(ty: &SqlType, text: &str, zone: chrono_tz::Tz) -> Result<String> {
+    match ty {
+        SqlType::Other(O::Inet) => Ok(Inet::parse(text)?.cidr()),
+        SqlType::Other(ty @ (O::Tstzrange | O::Tstzmultirange)) => {
+            super::range::shown(*ty, text, zone)
+        }
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// The text that is kept of a time with its zone.

@@ -279,7 +279,7 @@ pub fn parse_mac(text: &str, ty: &str, eight: bool) -> Result<Vec<u8>> {
                 match field.len() {
                     1 if pairs && !eight => digits.extend([b'0', field.as_bytes()[0]]),
                     2 if pairs => digits.extend(field.bytes()),
-                    4 | 6 | 8 if !pairs => digits.extend(field.bytes()),
+                    length if !pairs && length >= 4 && length % 2 == 0 => digits.extend(field.bytes()),
                     _ => return Err(wrong()),
                 }
             }

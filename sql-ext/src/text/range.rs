@@ -11,7 +11,7 @@ use chrono_tz::Tz;
 
 use super::number::{self, parse_int};
 use super::zone::ZoneOffset;
-use super::{datetime, to_string};
+use super::{TextSettings, datetime, to_string};
 use crate::error::{Error, Result};
 
 /// A bound's value.
@@ -463,17 +463,22 @@ impl Ranges {
         Ranges { list: joined, bound: bound.clone() }
     }
 
-    /// Reads the text of a range or multirange.
+    /// Reads the text of a range or multirange; `zone` is that of bounds which name none.
     pub(crate) fn parse(ty: OtherType, text: &str, zone: Tz) -> Result<Ranges> {
+        Self::read(ty, text, &TextSettings { time_zone: zone, ..TextSettings::default() })
+    }
+
+    /// Reads the text of a range or multirange as a session means it.
+    pub(crate) fn read(ty: OtherType, text: &str, settings: &TextSettings) -> Result<Ranges> {
         let bound = ty.bound().ok_or_else(|| super::internal("no range type"))?;
         if ty.range().is_none() {
             let mut reader = Reader { text, at: 0, kind: "range" };
-            let range = reader.range(&bound, zone)?;
+            let range = reader.range(&bound, settings)?;
             reader.end("Junk after right parenthesis or bracket.")?;
             return Ok(Ranges { list: vec![range], bound });
         }
         let mut reader = Reader { text, at: 0, kind: "multirange" };
-        let list = reader.multirange(&bound, zone)?;
+        let list = reader.multirange(&bound, settings)?;
         Ok(Ranges::normal(&bound, list))
     }
 
@@ -640,7 +645,7 @@ impl Reader<'_> {
         if self.at == self.text.len() { Ok(()) } else { Err(self.malformed(detail)) }
     }
 
-    fn range(&mut self, ty: &SqlType, zone: Tz) -> Result<Range> {
+    fn range(&mut self, ty: &SqlType, settings: &TextSettings) -> Result<Range> {
         self.blanks();
         let rest = &self.text[self.at..];
         if rest.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("empty")) {
@@ -669,7 +674,15 @@ impl Reader<'_> {
         };
         self.at += 1;
         let read = |text: Option<String>| match text {
-            Some(text) => Bound::parse(ty, &text, zone).map(Some),
+            Some(text) => {
+                let text = match ty {
+                    SqlType::Date | SqlType::Timestamp | SqlType::Timestamptz => {
+                        super::words::expand(&text, settings)
+                    }
+                    _ => text.as_str().into(),
+                };
+                Bound::parse(ty, &text, settings.time_zone).map(Some)
+            }
             None => Ok(None),
         };
         Range::new(ty, (read(lower)?, lower_inclusive), (read(upper)?, upper_inclusive))
@@ -705,7 +718,7 @@ impl Reader<'_> {
         Ok(Some(text))
     }
 
-    fn multirange(&mut self, ty: &SqlType, zone: Tz) -> Result<Vec<Range>> {
+    fn multirange(&mut self, ty: &SqlType, settings: &TextSettings) -> Result<Vec<Range>> {
         self.blanks();
         if self.peek() != Some(b'{') {
             return Err(self.malformed("Missing left brace."));
@@ -716,7 +729,7 @@ impl Reader<'_> {
             self.blanks();
             match self.peek() {
                 Some(b'}') if list.is_empty() => break,
-                Some(b'[' | b'(' | b'e' | b'E') => list.push(self.range(ty, zone)?),
+                Some(b'[' | b'(' | b'e' | b'E') => list.push(self.range(ty, settings)?),
                 None => return Err(self.malformed("Unexpected end of input.")),
                 _ => return Err(self.malformed("Expected range start.")),
             }
