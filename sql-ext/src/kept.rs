@@ -122,10 +122,7 @@ fn retyped(expr: Expr, ty: Option<SqlType>, schema: &DFSchema) -> Transformed<Ex
 }
 
 /// The type of the first that has one.
-fn first_type<'a>(
-    mut exprs: impl Iterator<Item = &'a Expr>,
-    schema: &DFSchema,
-) -> Option<SqlType> {
+fn first_type<'a>(mut exprs: impl Iterator<Item = &'a Expr>, schema: &DFSchema) -> Option<SqlType> {
     exprs.find_map(|expr| if is_unknown(expr) { None } else { sql_type(expr, schema) })
 }
 

@@ -68,9 +68,9 @@ pub fn sql_type(data_type: &DataType) -> Result<SqlType> {
             SqlType::Other(OtherType::Timetz)
         }
         DataType::Bit(length) => SqlType::Bit(Some(bit_length("bit", length.unwrap_or(1))?)),
-        DataType::BitVarying(length) | DataType::VarBit(length) => SqlType::Varbit(
-            length.map(|length| bit_length("varbit", length)).transpose()?,
-        ),
+        DataType::BitVarying(length) | DataType::VarBit(length) => {
+            SqlType::Varbit(length.map(|length| bit_length("varbit", length)).transpose()?)
+        }
         DataType::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
             SqlType::Timestamp
         }
@@ -191,18 +191,8 @@ fn last_part(name: &ObjectName) -> String {
 
 /// Types of PostgreSQL's that are not here.
 const MISSING: &[&str] = &[
-    "money",
-    "point",
-    "line",
-    "lseg",
-    "box",
-    "path",
-    "polygon",
-    "circle",
-    "xml",
-    "tsvector",
-    "tsquery",
-    "hstore",
+    "money", "point", "line", "lseg", "box", "path", "polygon", "circle", "xml", "tsvector",
+    "tsquery", "hstore",
 ];
 
 fn no_such_type(name: &str) -> Error {
@@ -218,9 +208,7 @@ fn bit_length(ty: &str, length: u64) -> Result<u32> {
     match u32::try_from(length) {
         Ok(0) => Err(Error::postgres("22023", format!("length for type {ty} must be at least 1"))),
         Ok(bits) if length <= MOST => Ok(bits),
-        _ => {
-            Err(Error::postgres("22023", format!("length for type {ty} cannot exceed {MOST}")))
-        }
+        _ => Err(Error::postgres("22023", format!("length for type {ty} cannot exceed {MOST}"))),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chronos_catalog::SqlType;
-use chronos_catalog::schema::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX};
+use chronos_catalog::schema::{NUMERIC_DEFAULT_SCALE, NUMERIC_PRECISION_MAX, OtherType};
 use datafusion::common::ScalarValue;
 
 use super::encode::{EPOCH_DAYS, EPOCH_MICROS};
@@ -72,15 +72,17 @@ pub(super) fn from_binary(ty: &SqlType, bytes: &[u8]) -> PgResult<ScalarValue> {
             let value = number::parse_numeric(&text, p, s, declared.is_none())?;
             ScalarValue::Decimal128(Some(value), p, s)
         }
-        SqlType::Text
-        | SqlType::Name
-        | SqlType::Varchar(_)
-        | SqlType::Char(_)
-        | SqlType::Json => from_text(ty, utf8(bytes)?, &no_settings())?,
+        SqlType::Text | SqlType::Name | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Json => {
+            from_text(ty, utf8(bytes)?, &no_settings())?
+        }
         SqlType::Bit(_) | SqlType::Varbit(_) => {
             let text = kept::bits_from_binary(bytes).ok_or_else(wrong)?;
             from_text(ty, &text, &no_settings())?
         }
+        SqlType::Jsonb | SqlType::Other(OtherType::Jsonpath) => match bytes {
+            [1, text @ ..] => from_text(ty, utf8(text)?, &no_settings())?,
+            _ => return Err(wrong()),
+        },
         SqlType::Other(other) if other.is_character() => {
             from_text(ty, utf8(bytes)?, &no_settings())?
         }
@@ -88,10 +90,6 @@ pub(super) fn from_binary(ty: &SqlType, bytes: &[u8]) -> PgResult<ScalarValue> {
             let text = kept::from_binary(*other, bytes, &wrong)?;
             from_text(ty, &text, &no_settings())?
         }
-        SqlType::Jsonb => match bytes {
-            [1, text @ ..] => from_text(ty, utf8(text)?, &no_settings())?,
-            _ => return Err(wrong()),
-        },
         SqlType::Uuid => {
             let uuid: [u8; 16] = bytes.try_into().map_err(|_| wrong())?;
             ScalarValue::Utf8View(Some(text::to_string(|o| text::write_uuid(o, &uuid))))

@@ -260,11 +260,7 @@ fn comparison(op: &BinaryOperator) -> Option<&'static str> {
 }
 
 /// A comparison of rows: the first items that differ, or of which one is NULL, decide.
-fn rows_compared(
-    left: Vec<Expr>,
-    op: &BinaryOperator,
-    right: Vec<Expr>,
-) -> Result<Expr, Error> {
+fn rows_compared(left: Vec<Expr>, op: &BinaryOperator, right: Vec<Expr>) -> Result<Expr, Error> {
     use BinaryOperator::{And, Eq, Gt, Lt, LtEq, NotEq, Or};
     if left.len() != right.len() {
         return Err(Error::postgres("42601", "unequal number of entries in row expressions"));

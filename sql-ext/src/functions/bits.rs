@@ -61,7 +61,8 @@ fn part(value: &Value, from: i64, count: Option<i64>) -> Result<Value> {
         return Err(Error::postgres("22011", "negative substring length not allowed").into());
     }
     let length = value.text().len() as i64;
-    let end = count.map_or(length, |count| from.saturating_add(count).saturating_sub(1)).min(length);
+    let end =
+        count.map_or(length, |count| from.saturating_add(count).saturating_sub(1)).min(length);
     let start = from.max(1) - 1;
     let text = if start < end { &value.text()[start as usize..end as usize] } else { "" };
     Ok(text.into())

@@ -54,9 +54,7 @@ pub(crate) fn convert(value: Value, from: &SqlType, to: &SqlType, zone: Tz) -> R
         (Value::Text(text), SqlType::Int4 | SqlType::Int8) if matches!(from, SqlType::Bit(_)) => {
             Value::Int(bits::to_int(&text, *to == SqlType::Int8)?)
         }
-        (Value::Int(i), SqlType::Bit(length))
-            if matches!(from, SqlType::Int4 | SqlType::Int8) =>
-        {
+        (Value::Int(i), SqlType::Bit(length)) if matches!(from, SqlType::Int4 | SqlType::Int8) => {
             Value::Text(bits::of_int(i, *from == SqlType::Int8, *length))
         }
         (value @ Value::Bool(_), SqlType::Bool) => value,

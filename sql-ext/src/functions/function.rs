@@ -168,8 +168,7 @@ impl P {
             (P::Kept(OtherType::Macaddr8), T::Other(OtherType::Macaddr)) => 5,
             (P::Bits, T::Bit(_) | T::Varbit(_)) => 8,
             (P::Range, T::Other(other)) if other.bound().is_some() => 8,
-            (P::Int4, T::Int2 | T::Int8)
-            | (P::Text, T::Varchar(_) | T::Char(_) | T::Name) => 7,
+            (P::Int4, T::Int2 | T::Int8) | (P::Text, T::Varchar(_) | T::Char(_) | T::Name) => 7,
             (P::Text, T::Other(other)) if other.is_character() => 7,
             (P::Float, T::Float4) => 7,
             (P::Int8, T::Int4 | T::Int2 | T::Oid) => 6,

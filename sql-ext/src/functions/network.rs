@@ -154,8 +154,12 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
         let inet = inet(&a[0])?;
         shown(inet.with(!inet.value() & inet.ones(), inet.bits))
     }),
-    f("_inet_add", &[P::Kept(O::Inet), P::Int8], INET, |_, a| plus(inet(&a[0])?, a[1].int().into())),
-    f("_inet_add", &[P::Int8, P::Kept(O::Inet)], INET, |_, a| plus(inet(&a[1])?, a[0].int().into())),
+    f("_inet_add", &[P::Kept(O::Inet), P::Int8], INET, |_, a| {
+        plus(inet(&a[0])?, a[1].int().into())
+    }),
+    f("_inet_add", &[P::Int8, P::Kept(O::Inet)], INET, |_, a| {
+        plus(inet(&a[1])?, a[0].int().into())
+    }),
     f("_inet_subtract", &[P::Kept(O::Inet), P::Int8], INET, |_, a| {
         plus(inet(&a[0])?, -i128::from(a[1].int()))
     }),

@@ -122,7 +122,8 @@ pub(super) fn flat(value: &Value) -> Vec<&Value> {
 }
 
 fn compared(c: &Call<'_>, a: &[Value]) -> Result<Value> {
-    let (Some(SqlType::Array(left)), Some(SqlType::Array(right))) = (c.types.first(), c.types.get(1))
+    let (Some(SqlType::Array(left)), Some(SqlType::Array(right))) =
+        (c.types.first(), c.types.get(1))
     else {
         return Ok(Value::Null);
     };
@@ -154,7 +155,9 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
         &[P::Any],
         |_| SqlType::Bytea,
         |c, a| match &c.types[0] {
-            SqlType::Other(ty) => Ok(kept::key(*ty, a[0].text())?.map_or(Value::Null, Value::Bytes)),
+            SqlType::Other(ty) => {
+                Ok(kept::key(*ty, a[0].text())?.map_or(Value::Null, Value::Bytes))
+            }
             _ => Ok(Value::Null),
         },
     ),
@@ -219,9 +222,10 @@ impl Accumulator for Best {
         let values = arrow::compute::cast(values, &DataType::Utf8View)?;
         for text in values.as_string_view().iter().flatten() {
             let key = kept::key(*ty, text)?.unwrap_or_default();
-            let better = self.best.as_ref().is_none_or(|(best, _)| {
-                if self.greatest { key > *best } else { key < *best }
-            });
+            let better = self
+                .best
+                .as_ref()
+                .is_none_or(|(best, _)| if self.greatest { key > *best } else { key < *best });
             if better {
                 self.best = Some((key, text.to_owned()));
             }

@@ -66,11 +66,7 @@ fn holds(c: &Call<'_>, a: &[Value], outer: usize, inner: usize) -> Result<Value>
     Ok(whole.holds(&bound(c, a, inner, &whole.bound)?).into())
 }
 
-fn test(
-    c: &Call<'_>,
-    a: &[Value],
-    holds: impl Fn(&Ranges, &Ranges) -> bool,
-) -> Result<Value> {
+fn test(c: &Call<'_>, a: &[Value], holds: impl Fn(&Ranges, &Ranges) -> bool) -> Result<Value> {
     let (left, right) = both(c, a)?;
     Ok(holds(&left, &right).into())
 }
@@ -167,17 +163,26 @@ fn collected(ty: O, c: &Call<'_>, a: &[Value]) -> Result<Value> {
 macro_rules! constructors {
     ($range:literal, $type:ident, $multirange:literal, $multi:ident) => {
         [
-            f($range, &[P::Any, P::Any], |_| SqlType::Other(O::$type), |c, a| {
-                constructed(O::$type, c, a)
-            })
+            f(
+                $range,
+                &[P::Any, P::Any],
+                |_| SqlType::Other(O::$type),
+                |c, a| constructed(O::$type, c, a),
+            )
             .called(),
-            f($range, &[P::Any, P::Any, P::Text], |_| SqlType::Other(O::$type), |c, a| {
-                constructed(O::$type, c, a)
-            })
+            f(
+                $range,
+                &[P::Any, P::Any, P::Text],
+                |_| SqlType::Other(O::$type),
+                |c, a| constructed(O::$type, c, a),
+            )
             .called(),
-            f($multirange, &[P::Any], |_| SqlType::Other(O::$multi), |c, a| {
-                collected(O::$multi, c, a)
-            })
+            f(
+                $multirange,
+                &[P::Any],
+                |_| SqlType::Other(O::$multi),
+                |c, a| collected(O::$multi, c, a),
+            )
             .variadic(),
         ]
     };
@@ -290,7 +295,8 @@ impl ScalarUDFImpl for OrBound {
                     known.map_or_else(|| ty.to_string(), |ty| super::function::type_name(&ty))
                 };
                 let names: Vec<String> = types.iter().map(name).collect();
-                let message = format!("function {}({}) does not exist", self.name(), names.join(", "));
+                let message =
+                    format!("function {}({}) does not exist", self.name(), names.join(", "));
                 Err(Error::postgres("42883", message)
                     .with_hint(
                         "No function matches the given name and argument types. You might need to \

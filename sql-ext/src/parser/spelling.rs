@@ -127,9 +127,10 @@ fn types_literal(tokens: &[TokenWithSpan], at: usize) -> bool {
     let Some(Token::Word(word)) = tokens.get(at).map(|t| &t.token) else { return false };
     matches!(tokens.get(at + 1).map(|t| &t.token), Some(Token::SingleQuotedString(_)))
         && crate::types::kept(&word.value.to_lowercase()).is_some()
-        && !at.checked_sub(1).and_then(|before| tokens.get(before)).is_some_and(|before| {
-            matches!(before.token, Token::Period | Token::DoubleColon)
-        })
+        && !at
+            .checked_sub(1)
+            .and_then(|before| tokens.get(before))
+            .is_some_and(|before| matches!(before.token, Token::Period | Token::DoubleColon))
 }
 
 /// Makes the `substring(` whose bracket is open a call of the function for SIMILAR.

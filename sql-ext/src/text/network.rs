@@ -162,11 +162,8 @@ impl Inet {
         let mut byte = 0u8;
         let mut filled = 0;
         for at in 0..=u32::from(self.bits) {
-            let pair = if at == u32::from(self.bits) {
-                0
-            } else {
-                1 + (value >> (127 - at) & 1) as u8
-            };
+            let pair =
+                if at == u32::from(self.bits) { 0 } else { 1 + (value >> (127 - at) & 1) as u8 };
             byte |= pair << (6 - filled);
             filled += 2;
             if filled == 8 {
@@ -279,7 +276,9 @@ pub fn parse_mac(text: &str, ty: &str, eight: bool) -> Result<Vec<u8>> {
                 match field.len() {
                     1 if pairs && !eight => digits.extend([b'0', field.as_bytes()[0]]),
                     2 if pairs => digits.extend(field.bytes()),
-                    length if !pairs && length >= 4 && length % 2 == 0 => digits.extend(field.bytes()),
+                    length if !pairs && length >= 4 && length % 2 == 0 => {
+                        digits.extend(field.bytes())
+                    }
                     _ => return Err(wrong()),
                 }
             }
@@ -342,8 +341,17 @@ mod tests {
     #[test]
     fn keys_are_ordered_as_addresses_are() {
         let ascending = [
-            "0.0.0.0/0", "10.0.0.0/8", "10.1.2.3/8", "10.0.0.0/16", "10.0.0.0", "10.0.0.1",
-            "192.168.1.5/24", "192.168.1.5", "::/0", "::1", "2001:db8::/32",
+            "0.0.0.0/0",
+            "10.0.0.0/8",
+            "10.1.2.3/8",
+            "10.0.0.0/16",
+            "10.0.0.0",
+            "10.0.0.1",
+            "192.168.1.5/24",
+            "192.168.1.5",
+            "::/0",
+            "::1",
+            "2001:db8::/32",
         ];
         let keys: Vec<_> = ascending.iter().map(|t| Inet::parse(t).unwrap().key()).collect();
         assert!(keys.is_sorted_by(|a, b| a < b));

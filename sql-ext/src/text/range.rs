@@ -5,9 +5,9 @@
 
 use std::cmp::Ordering;
 
+use chrono_tz::Tz;
 use chronos_catalog::SqlType;
 use chronos_catalog::schema::OtherType;
-use chrono_tz::Tz;
 
 use super::number::{self, parse_int};
 use super::zone::ZoneOffset;
@@ -276,9 +276,7 @@ impl Range {
 
     pub(crate) fn holds(&self, value: &Bound) -> bool {
         let end = |lower| End { value: Some(value), inclusive: true, lower };
-        !self.empty
-            && self.low().cmp(end(true)).is_le()
-            && self.high().cmp(end(false)).is_ge()
+        !self.empty && self.low().cmp(end(true)).is_le() && self.high().cmp(end(false)).is_ge()
     }
 
     fn contains(&self, other: &Range) -> bool {
@@ -370,7 +368,8 @@ impl Range {
         if self.empty {
             return "empty".to_owned();
         }
-        let bound = |bound: &Option<Bound>| bound.as_ref().map_or_else(String::new, |b| quoted(&b.text));
+        let bound =
+            |bound: &Option<Bound>| bound.as_ref().map_or_else(String::new, |b| quoted(&b.text));
         format!(
             "{}{},{}{}",
             if self.lower_inclusive { '[' } else { '(' },
@@ -421,7 +420,9 @@ impl Range {
 /// A bound in quotes where it could be taken for something else.
 pub fn quoted(text: &str) -> String {
     let special = |c: char| {
-        matches!(c, '"' | '\\' | '(' | ')' | '[' | ']' | ',') || c.is_ascii_whitespace() || c == '\x0b'
+        matches!(c, '"' | '\\' | '(' | ')' | '[' | ']' | ',')
+            || c.is_ascii_whitespace()
+            || c == '\x0b'
     };
     if !text.is_empty() && !text.contains(special) {
         return text.to_owned();
@@ -609,10 +610,7 @@ pub fn parts(ty: OtherType, text: &str) -> Result<Vec<Parts>> {
     let parts = ranges.list.into_iter().map(|range| {
         let text = |bound: Option<Bound>| bound.map(|b| b.text);
         (!range.empty).then(|| {
-            [
-                (range.lower_inclusive, text(range.lower)),
-                (range.upper_inclusive, text(range.upper)),
-            ]
+            [(range.lower_inclusive, text(range.lower)), (range.upper_inclusive, text(range.upper))]
         })
     });
     Ok(parts.collect())
@@ -788,11 +786,22 @@ mod tests {
 
     #[test]
     fn keys_are_ordered_as_ranges_are() {
-        let ascending =
-            ["empty", "(,-5)", "(,)", "[-10,-9.5)", "[-10,-9.5]", "(-10,0)", "[0,1)", "[1,10)", "[1,)"];
+        let ascending = [
+            "empty",
+            "(,-5)",
+            "(,)",
+            "[-10,-9.5)",
+            "[-10,-9.5]",
+            "(-10,0)",
+            "[0,1)",
+            "[1,10)",
+            "[1,)",
+        ];
         let keys: Vec<_> = ascending
             .iter()
-            .map(|t| Ranges::parse(OtherType::Numrange, t, Tz::UTC).unwrap().key(OtherType::Numrange))
+            .map(|t| {
+                Ranges::parse(OtherType::Numrange, t, Tz::UTC).unwrap().key(OtherType::Numrange)
+            })
             .collect();
         assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
     }

@@ -13,7 +13,9 @@ use chronos_catalog::schema::OtherType;
 
 use super::interval::Interval;
 use super::zone::ZoneOffset;
-use super::{TextSettings, array as array_text, bytea, datetime, internal, interval, number, range};
+use super::{
+    TextSettings, array as array_text, bytea, datetime, internal, interval, number, range,
+};
 use crate::error::{Error, Result};
 
 /// Appends the value of a row, which is not NULL, to a buffer.
