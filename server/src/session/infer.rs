@@ -253,7 +253,18 @@ fn meet(expr: &Expr, schema: &DFSchema, types: &mut Types) {
                     }
                 }
             }
-            // `>= ANY` and the like compare with an end of the array.
+            // The operator stands between.
+            "_any" | "_all" => {
+                if let [item, _, array] = call.args.as_slice() {
+                    if let (Some(i), Some(ty)) = (open(array, types), type_of(item, schema)) {
+                        types[i] = Some(SqlType::Array(Box::new(ty)));
+                    } else if let (Some(i), Some(SqlType::Array(ty))) =
+                        (open(item, types), type_of(array, schema))
+                    {
+                        types[i] = Some(*ty);
+                    }
+                }
+            }
             _ => {}
         },
         _ => {}

@@ -47,6 +47,7 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), Error> {
             if let Expr::Subquery(query) = right.as_ref() {
                 *expr = compared(left, compare_op, query, true)?;
             } else if (*compare_op != BinaryOperator::Eq || matches!(left.as_ref(), Expr::Value(_)))
+                && !(*compare_op == BinaryOperator::Eq && is_placeholder(right))
                 && !is_placeholder(left)
                 && let Some(op) = comparison(compare_op)
             {

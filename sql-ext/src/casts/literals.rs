@@ -153,7 +153,10 @@ pub(crate) fn type_literals(expr: Expr, schema: &DFSchema) -> Result<Transformed
             }
             Transformed::yes(Expr::ScalarFunction(call))
         }
-        Expr::ScalarFunction(mut call) if crate::functions::scalar(call.func.name()).is_none() => {
+        Expr::ScalarFunction(mut call)
+            if crate::functions::scalar(call.func.name()).is_none()
+                || matches!(call.func.name(), "lower" | "upper") =>
+        {
             // The blanks that fill a char(n) are no part of it.
             let mut changed = false;
             for arg in &mut call.args {
