@@ -597,6 +597,9 @@ pub enum Relation {
         columns: Vec<(String, SqlType)>,
         /// The schemas that its unqualified names were looked up in.
         search_path: Vec<String>,
+        /// `check_option`, `security_invoker` and `security_barrier`, where given.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        options: BTreeMap<String, String>,
     },
     /// CREATE SEQUENCE
     Sequence {

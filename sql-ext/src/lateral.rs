@@ -5,12 +5,16 @@
 //!   `Projection(Unnest(Projection(t)))`.
 //! - Any other lateral query that limits, sorts or computes with the left side's columns becomes
 //!   a function that gives its rows as a list, and the list is unnested.
+//!
+//! Instants that a lateral query takes from the left side are columns of the left side first.
 
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchemaRef, Result, ScalarValue, TableReference, UnnestOptions};
+use datafusion::common::{
+    Column, DFSchemaRef, Result, ScalarValue, TableReference, UnnestOptions, internal_err,
+};
 use datafusion::config::ConfigOptions;
 use datafusion::functions::core::expr_fn::{get_field, named_struct};
 use datafusion::functions_nested::expr_fn::cardinality;
@@ -19,6 +23,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::row_instants::{hoist, of_outer};
 use crate::system_tables::{equalities_only, rows_of};
 
 /// The column that holds a lateral query's rows before they are unnested.
@@ -62,6 +67,49 @@ fn replace(join: Join) -> Result<Transformed<LogicalPlan>> {
     let Some((subquery, alias)) = lateral(&join.right) else {
         return Ok(Transformed::no(LogicalPlan::Join(join)));
     };
+    let of_left = |column: &Column| join.left.schema().has_column(column);
+    if !subquery
+        .outer_ref_columns
+        .iter()
+        .any(|e| matches!(e, Expr::OuterReferenceColumn(_, column) if of_left(column)))
+    {
+        // It depends on a query further out only.
+        let mut right = LogicalPlanBuilder::from(Arc::clone(&subquery.subquery));
+        if let Some(alias) = alias {
+            right = right.alias(alias)?;
+        }
+        let right = Arc::new(right.build()?);
+        return Ok(Transformed::yes(LogicalPlan::Join(Join { right, ..join })));
+    }
+    let (inner, hoisted) = hoist(subquery.subquery.as_ref().clone(), &of_left)?;
+    if hoisted.is_empty() {
+        return replace_hoisted(join);
+    }
+    let shown = columns(&LogicalPlan::Join(join.clone()));
+    let mut left = columns(&join.left);
+    left.extend(hoisted.into_iter().map(|h| h.instant.alias(h.column.name)));
+    let left = LogicalPlanBuilder::from(Arc::clone(&join.left)).project(left)?.build()?;
+    let outer_ref_columns = inner.all_out_ref_exprs();
+    let mut right = LogicalPlanBuilder::from(LogicalPlan::Subquery(Subquery {
+        subquery: Arc::new(inner),
+        outer_ref_columns,
+        ..subquery.clone()
+    }));
+    if let Some(alias) = alias {
+        right = right.alias(alias)?;
+    }
+    let join = Join { left: Arc::new(left), right: Arc::new(right.build()?), ..join };
+    let LogicalPlan::Join(join) = LogicalPlan::Join(join).recompute_schema()? else {
+        return internal_err!("a join whose schema makes it none");
+    };
+    let joined = replace_hoisted(join)?.data;
+    Ok(Transformed::yes(LogicalPlanBuilder::from(joined).project(shown)?.build()?))
+}
+
+fn replace_hoisted(join: Join) -> Result<Transformed<LogicalPlan>> {
+    let Some((subquery, alias)) = lateral(&join.right) else {
+        return Ok(Transformed::no(LogicalPlan::Join(join)));
+    };
     let outer = match join.join_type {
         JoinType::Inner => false,
         // Rows without a partner are kept where nothing but TRUE is demanded of one.
@@ -95,17 +143,6 @@ fn columns(plan: &LogicalPlan) -> Vec<Expr> {
     plan.schema().columns().into_iter().map(Expr::Column).collect()
 }
 
-/// Outer columns as the columns that they are once both sides are one.
-fn joined(expr: Expr) -> Result<Expr> {
-    expr.transform_up(|e| {
-        Ok(match e {
-            Expr::OuterReferenceColumn(_, column) => Transformed::yes(Expr::Column(column)),
-            other => Transformed::no(other),
-        })
-    })
-    .map(|t| t.data)
-}
-
 /// `Projection(Unnest(Projection(one row)))` within the left side.
 fn within(
     left: &Arc<LogicalPlan>,
@@ -130,7 +167,7 @@ fn within(
     let mut inner = columns(left);
     for list in lists {
         let name = list.schema_name().to_string();
-        let mut list = joined(list.clone())?.unalias();
+        let mut list = of_outer(list.clone())?.unalias();
         if outer {
             // A row without elements stays, as does one of a NULL list.
             let empty = cardinality(list.clone()).eq(lit(0u64));
@@ -145,7 +182,7 @@ fn within(
     let mut out = columns(left);
     for expr in shown {
         let name = expr.schema_name().to_string();
-        let expr = joined(expr.clone())?.unalias();
+        let expr = of_outer(expr.clone())?.unalias();
         out.push(expr.alias_qualified(alias.cloned(), name));
     }
     unnested.project(out)?.build().map(Some)

@@ -23,6 +23,7 @@ mod operators;
 mod parser;
 pub mod privileges;
 mod relation;
+mod row_instants;
 mod session;
 mod spread;
 mod statement;
@@ -31,6 +32,7 @@ mod temporal;
 pub mod text;
 mod totals;
 mod types;
+mod view;
 mod window;
 
 pub use bind::{Bound, bind};
@@ -40,6 +42,7 @@ pub use parser::{
     CURRENT_OF, MERGE_NOTHING, NO_DATA, OVERRIDING_SYSTEM, OVERRIDING_USER, PERIOD, Portion,
     SEQUENCE_NAME, TABLE_LIKE, WITHOUT_OVERLAPS, query_text, take_as_of, take_portion,
 };
+pub use row_instants::{Readable, Versions};
 pub use session::configure;
 pub use statement::{
     AlterSequence, ColumnChange, Extension, FetchCount, Moment, RelationChange, RelationKind,
@@ -47,6 +50,7 @@ pub use statement::{
 };
 pub use temporal::{HIDDEN_COLUMNS, Resolved, TemporalCatalog, TemporalInfo, is_hidden};
 pub use types::{is_serial, sql_type};
+pub use view::{SimpleView, is_aggregate};
 
 /// The stack of a thread that binds, plans and drops statements: enough for the deepest that
 /// [`parse`] lets pass, in a build without optimisation too.

@@ -1,6 +1,6 @@
 //! Plans table references at their instants.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chronos_catalog::{CommitTs, SystemTime};
 use datafusion::catalog::TableProvider;
@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, Query, TableAlias, TableFactor, Value,
 };
 
-use crate::bind::{TABLE_FUNCTION, bind_view};
+use crate::bind::{TABLE_FUNCTION, bind_view, names_columns};
 use crate::casts::{self, type_literals};
 use crate::error::Error;
 use crate::instant;
@@ -34,15 +34,24 @@ pub(crate) struct Reference<'a> {
     period: Option<(String, TimeClause)>,
 }
 
+impl Reference<'_> {
+    /// Whether it offers the column.
+    pub(crate) fn shows(&self, column: &str) -> bool {
+        !is_hidden(column) || self.hidden.contains(&column)
+    }
+}
+
 /// Plans the markers that [`crate::bind`] makes of table references.
 #[derive(Debug)]
 pub(crate) struct TemporalRelationPlanner {
     pub(crate) catalog: Arc<dyn TemporalCatalog>,
+    /// The views around what is planned, the innermost last.
+    views: Mutex<Vec<(TableReference, Option<SystemTime>)>>,
 }
 
 impl TemporalRelationPlanner {
     pub(crate) fn new(catalog: Arc<dyn TemporalCatalog>) -> Self {
-        TemporalRelationPlanner { catalog }
+        TemporalRelationPlanner { catalog, views: Mutex::default() }
     }
 
     fn plan_marker(
@@ -62,6 +71,9 @@ impl TemporalRelationPlanner {
         let plan = match &clause {
             None => self.plan_at(&reference, None, None, context)?,
             Some(TimeClause::Each(instants)) => self.plan_each(&reference, instants, context)?,
+            Some(TimeClause::AsOf(at) | TimeClause::AsOfRelative(at)) if names_columns(at) => {
+                self.plan_per_row(&reference, at, context)?
+            }
             Some(clause) => {
                 let time = self.system_time(&reference.name, clause, context)?;
                 self.plan_at(&reference, Some(clause), time, context)?
@@ -81,18 +93,8 @@ impl TemporalRelationPlanner {
         let Reference { name, hidden, period } = reference;
         match self.catalog.resolve(name, time)? {
             Resolved::Table(provider) => {
-                let mut plan = self.scan(name.clone(), &provider, hidden, time)?;
-                if let Some((period, clause)) = period {
-                    let info = self.catalog.info(provider.as_ref()).unwrap_or_default();
-                    let Some((_, start, end)) = info.periods.iter().find(|(p, ..)| p == period)
-                    else {
-                        return Err(no_period(name, period));
-                    };
-                    let condition = period_condition(start, end, clause)?;
-                    let condition = context.sql_to_expr(condition, plan.schema())?;
-                    plan = LogicalPlanBuilder::from(plan).filter(condition)?.build()?;
-                }
-                Ok(plan)
+                let plan = self.scan(name.clone(), &provider, hidden, time)?;
+                self.within_period(reference, &provider, plan, context)
             }
             Resolved::View { query, columns, owner } => {
                 if let Some((period, _)) = period {
@@ -102,6 +104,7 @@ impl TemporalRelationPlanner {
                 if let Some(clause) = clause {
                     spread_over(&mut query, clause)?;
                 }
+                self.enter_view(name, time)?;
                 if let Some(owner) = owner {
                     self.catalog.enter(owner);
                 }
@@ -116,10 +119,58 @@ impl TemporalRelationPlanner {
                 if owner.is_some() {
                     self.catalog.leave();
                 }
+                self.views().pop();
                 let plan = rename(plan?, &columns)?;
                 LogicalPlanBuilder::from(plan).alias(name.clone())?.build()
             }
         }
+    }
+
+    fn views(&self) -> MutexGuard<'_, Vec<(TableReference, Option<SystemTime>)>> {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the view that is planned next; refuses one within itself.
+    fn enter_view(&self, name: &TableReference, time: Option<SystemTime>) -> Result<()> {
+        let mut views = self.views();
+        let view = (name.clone(), time);
+        if views.contains(&view) {
+            let table = name.table();
+            let message = format!("infinite recursion detected in rules for relation \"{table}\"");
+            return Err(Error::postgres("42P17", message).into());
+        }
+        views.push(view);
+        Ok(())
+    }
+
+    /// The rows that what the reference says of a period of valid time keeps.
+    pub(crate) fn within_period(
+        &self,
+        reference: &Reference<'_>,
+        provider: &Arc<dyn TableProvider>,
+        plan: LogicalPlan,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<LogicalPlan> {
+        let Some((period, clause)) = &reference.period else { return Ok(plan) };
+        let info = self.catalog.info(provider.as_ref()).unwrap_or_default();
+        let Some((_, start, end)) = info.periods.iter().find(|(p, ..)| p == period) else {
+            return Err(no_period(&reference.name, period));
+        };
+        let condition = period_condition(start, end, clause)?;
+        let condition = context.sql_to_expr(condition, plan.schema())?;
+        LogicalPlanBuilder::from(plan).filter(condition)?.build()
+    }
+
+    /// A scan of all versions of the table, with when they began and ended.
+    pub(crate) fn scan_versions(
+        &self,
+        reference: &Reference<'_>,
+        provider: &Arc<dyn TableProvider>,
+        time: SystemTime,
+    ) -> Result<LogicalPlan> {
+        let mut hidden = reference.hidden.clone();
+        hidden.extend(["_system_from", "_system_to"]);
+        self.scan(reference.name.clone(), provider, &hidden, Some(time))
     }
 
     /// A scan of the table, without the hidden columns that were not named.

@@ -9,6 +9,7 @@ use datafusion::common::{Result, ScalarValue, TableReference};
 
 use crate::error::Error;
 use crate::instant;
+use crate::row_instants::Versions;
 use crate::text::TextSettings;
 
 /// Names and instants, as the session of a statement sees them.
@@ -50,6 +51,15 @@ pub trait TemporalCatalog: Send + Sync + Debug {
     /// 0A000 unless implemented; 22023 for a version that is not there.
     fn version(&self, name: &TableReference, _version: i64) -> Result<CommitTs> {
         Err(Error::Unsupported(format!("VERSION AS OF for {name}")).into())
+    }
+
+    /// All versions of a table as it is defined now, for a read at instants that only the rows of
+    /// another relation tell.
+    ///
+    /// # Errors
+    /// 0A000 for what is no table of a user's.
+    fn versions(&self, name: &TableReference) -> Result<Versions> {
+        Err(Error::Unsupported(format!("an instant that is a column's for \"{name}\"")).into())
     }
 
     /// The values of `$1`, `$2`, …; `None` while only describing, when every instant that

@@ -31,6 +31,7 @@ use datafusion::optimizer::analyzer::AnalyzerRule;
 
 use crate::bind::WINDOW_FUNCTION;
 use crate::error::Error;
+use crate::row_instants::has_row_instants;
 use crate::temporal::{TemporalCatalog, is_hidden};
 
 /// Stands for a window until [`WindowRule`] knows its time; never evaluated.
@@ -162,6 +163,10 @@ impl WindowRule {
         let relation = relation_of(given.unwrap_or(argument), input)?;
         if crate::each::has_each(relation)? {
             return Err(Error::unsupported("a windowed aggregate over AS OF EACH").into());
+        }
+        if has_row_instants(relation)? {
+            let what = "a windowed aggregate over a table as of the instants of other rows";
+            return Err(Error::unsupported(what).into());
         }
         let end = self.end(relation)?;
         let time = match given {

@@ -12,11 +12,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use chronos_catalog::{RowRef, SqlType, TableDef};
-use datafusion::arrow::array::AsArray;
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::arrow::array::{AsArray, new_empty_array};
+use datafusion::arrow::datatypes::{DataType, TimestampMicrosecondType};
+use datafusion::common::{DFSchema, ScalarValue, internal_err};
+use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Expr, ident, lit};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ident, lit,
+};
 use datafusion::physical_expr::create_physical_expr;
 
 use crate::error::Result;
@@ -55,7 +60,7 @@ pub fn parse_age(text: &str) -> Option<i64> {
 }
 
 /// When the rows of a table expire.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Expiry {
     /// The column that an instant stands in.
     column: String,
@@ -99,6 +104,16 @@ impl Expiry {
         column.clone().gt(self.bound(at)).or(column.is_null())
     }
 
+    /// What holds for the rows that have not expired at the instant which `at`, a timestamptz,
+    /// is for each of them.
+    pub fn alive_at(&self, at: Expr) -> Expr {
+        let column = ident(self.column.as_str());
+        let bound =
+            Bound { expiry: self.clone(), signature: Signature::any(1, Volatility::Immutable) };
+        let bound = ScalarUDF::new_from_impl(bound).call(vec![at]);
+        column.clone().gt(bound).or(column.is_null())
+    }
+
     /// What holds for those that have.
     pub fn expired(&self, at: i64) -> Expr {
         ident(self.column.as_str()).lt_eq(self.bound(at))
@@ -106,8 +121,12 @@ impl Expiry {
 
     /// The greatest value with which a row has expired.
     fn bound(&self, at: i64) -> Expr {
+        lit(self.bound_value(at))
+    }
+
+    fn bound_value(&self, at: i64) -> ScalarValue {
         let at = at.saturating_sub(self.age);
-        lit(match &self.ty {
+        match &self.ty {
             SqlType::Date => {
                 let days = at.div_euclid(DAY).clamp(i64::from(i32::MIN), i64::from(i32::MAX));
                 ScalarValue::Date32(Some(days as i32))
@@ -115,7 +134,45 @@ impl Expiry {
             SqlType::Int8 => ScalarValue::Int64(Some(at.div_euclid(1000))),
             SqlType::Timestamp => ScalarValue::TimestampMicrosecond(Some(at), None),
             _ => ScalarValue::TimestampMicrosecond(Some(at), Some("UTC".into())),
-        })
+        }
+    }
+}
+
+/// The greatest value with which a row has expired at an instant.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Bound {
+    expiry: Expiry,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Bound {
+    fn name(&self) -> &str {
+        "expired_until"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
+        Ok(self.expiry.bound_value(0).data_type())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let [at] = args.args.as_slice() else {
+            return internal_err!("an instant of several values");
+        };
+        let at = at.to_array(args.number_rows)?;
+        let none = ScalarValue::try_from(self.expiry.bound_value(0).data_type())?;
+        let bounds = at.as_primitive::<TimestampMicrosecondType>().iter().map(|at| match at {
+            Some(at) => self.expiry.bound_value(at),
+            None => none.clone(),
+        });
+        let bounds: Vec<ScalarValue> = bounds.collect();
+        if bounds.is_empty() {
+            return Ok(ColumnarValue::Array(new_empty_array(&none.data_type())));
+        }
+        Ok(ColumnarValue::Array(ScalarValue::iter_to_array(bounds)?))
     }
 }
 

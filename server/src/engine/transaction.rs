@@ -345,6 +345,22 @@ impl Transaction {
         Ok(self.versioned(oid, def, SystemTime::All, at, Overlay::default()))
     }
 
+    /// All versions of a table, in the shape that it has now, that a read at an instant from
+    /// `from` to `to` may see; own rows do not show.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchTable`].
+    pub fn versions_between(
+        &self,
+        oid: Oid,
+        from: CommitTs,
+        to: CommitTs,
+    ) -> EngineResult<Arc<VersionedTable>> {
+        let def = self.table_def(oid)?;
+        let time = SystemTime::Between(from, to);
+        Ok(self.versioned(oid, def, time, to.max(self.read_ts), Overlay::default()))
+    }
+
     /// A table at another time with the columns that it has now.
     ///
     /// # Errors

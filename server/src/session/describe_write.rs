@@ -17,6 +17,7 @@ use super::names::{fold, single};
 use super::plan::{Planned, settle};
 use super::query::{is_read, push_cte};
 use super::session::Session;
+use super::views::{Event, Through};
 use super::write::{WriteTarget, nullable, shown_empty};
 use super::{build, parameters};
 use crate::error::{PgError, PgResult};
@@ -76,10 +77,12 @@ impl Session {
         let with = with.as_ref();
         let (empty, returning) = match sql {
             Statement::Insert(insert) => {
-                let target = self.describe_insert(insert, types).await?;
+                let (target, through) = self.describe_insert(insert, types).await?;
                 let alias = insert.table_alias.as_ref().map(|a| fold(&a.alias));
-                let alias = alias.unwrap_or_else(|| target.name.clone());
-                let empty = Joined::one(&alias, shown_empty(&target));
+                let named = through.as_ref().map_or(target.name.as_str(), Through::name);
+                let alias = alias.unwrap_or_else(|| named.to_owned());
+                let own = through.as_ref().map_or_else(|| shown_empty(&target), Through::empty);
+                let empty = Joined::one(&alias, own);
                 if let Some(OnInsert::OnConflict(OnConflict {
                     action: OnConflictAction::DoUpdate(update),
                     ..
@@ -99,8 +102,15 @@ impl Session {
                 (empty, insert.returning.clone())
             }
             Statement::Update(update) => {
-                let target = self.note_portion(types, &update.table.relation)?;
-                note_assignments(types, &target, &update.assignments);
+                let (target, through) =
+                    self.note_portion(types, &update.table.relation, Event::Update)?;
+                match through {
+                    None => note_assignments(types, &target, &update.assignments),
+                    Some(through) => {
+                        let assignments = through.assignments(&target, &update.assignments)?;
+                        note_assignments(types, &target, &assignments);
+                    }
+                }
                 let write = self.take_update(update, with, types).await?;
                 self.infer(&Statement::Query(Box::new(write.query.clone())), types).await?;
                 (write.empty(), write.returning)
@@ -109,7 +119,7 @@ impl Session {
                 let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) =
                     &delete.from;
                 if let Some(from) = from.first() {
-                    self.note_portion(types, &from.relation)?;
+                    self.note_portion(types, &from.relation, Event::Delete)?;
                 }
                 let write = self.take_delete(delete, with, types).await?;
                 self.infer(&Statement::Query(Box::new(write.query.clone())), types).await?;
@@ -124,11 +134,16 @@ impl Session {
     }
 
     /// The table that a statement changes; notes the types of the bounds of FOR PORTION OF.
-    fn note_portion(&self, types: &mut Types, factor: &TableFactor) -> PgResult<WriteTarget> {
+    fn note_portion(
+        &self,
+        types: &mut Types,
+        factor: &TableFactor,
+        event: Event,
+    ) -> PgResult<(WriteTarget, Option<Through>)> {
         let mut factor = factor.clone();
         let portion = chronos_sql_ext::take_portion(&mut factor)?;
         let (name, _) = Self::target_factor(&factor)?;
-        let target = self.write_target(name)?;
+        let (target, through) = self.write_target_through(name, event)?;
         if let Some(portion) = portion
             && let Some(period) = target.def.period(&portion.period)
             && let Some(column) = target.def.column(period.start)
@@ -136,7 +151,7 @@ impl Session {
             note(types, &portion.from, &column.ty);
             note(types, &portion.to, &column.ty);
         }
-        Ok(target)
+        Ok((target, through))
     }
 
     /// Describes a query with writes in it.
@@ -215,13 +230,13 @@ impl Session {
         &mut self,
         insert: &Insert,
         types: &mut Types,
-    ) -> PgResult<WriteTarget> {
+    ) -> PgResult<(WriteTarget, Option<Through>)> {
         let TableObject::TableName(name) = &insert.table else {
             return Err(PgError::new("42601", "INSERT needs the name of a table"));
         };
-        let target = self.write_target(name)?;
-        let places = super::insert::insert_places(&target, insert)?;
-        let Some(source) = &insert.source else { return Ok(target) };
+        let (target, through) = self.write_target_through(name, Event::Insert)?;
+        let places = super::insert::insert_places(&target, through.as_ref(), insert)?;
+        let Some(source) = &insert.source else { return Ok((target, through)) };
         let ty = |i: usize| places.get(i).map(|&p| &target.def.columns[p].ty);
         match source.body.as_ref() {
             SetExpr::Values(values) if source.with.is_none() => {
@@ -254,7 +269,7 @@ impl Session {
                 self.infer(&Statement::Query(Box::new(query)), types).await?;
             }
         }
-        Ok(target)
+        Ok((target, through))
     }
 }
 

@@ -27,6 +27,7 @@ use super::names::fold;
 use super::periods::Portion;
 use super::plan::Planned;
 use super::session::Session;
+use super::views::{self, Event, Through};
 use super::write::{WriteTarget, nullable, shown, shown_empty, shown_with};
 use super::{build, parameters};
 use crate::engine::{LockMode, LockWait};
@@ -55,12 +56,18 @@ pub(super) struct Write {
     pub portion: Option<Portion>,
     /// Finds the rows by a key instead of the query, with the columns that it gives.
     pub by_key: Option<(KeyPlan, Arc<[FieldDescription]>)>,
+    /// The views that the statement names the target through.
+    pub through: Option<Through>,
 }
 
 impl Write {
     /// The sides of RETURNING without rows.
     pub fn empty(&self) -> Joined {
-        let mut joined = Joined::one(&self.alias, shown_empty(&self.target));
+        let own = match &self.through {
+            Some(through) => through.empty(),
+            None => shown_empty(&self.target),
+        };
+        let mut joined = Joined::one(&self.alias, own);
         for (alias, fields) in &self.others {
             joined = joined.and(alias, RecordBatch::new_empty(schema_of(fields)));
         }
@@ -119,8 +126,11 @@ impl Session {
             count += rows.rows.num_rows() as u64;
             rows.rows = self.generate(&write.target, rows.rows).await?;
             self.check(&write.target, &rows.rows).await?;
+            if let Some(through) = &write.through {
+                self.check_through(&write.target, through, &rows.rows).await?;
+            }
             if write.returning.is_some() {
-                kept.push(rows.joined(write)?);
+                kept.push(self.returned(write, &rows).await?);
             }
             if let Some(portion) = &write.portion {
                 left_over.extend(self.left_over(&write.target, portion, &rows.places).await?);
@@ -179,7 +189,7 @@ impl Session {
             let Some(rows) = self.matched(write, &fields, &batch?, &mut seen)? else { continue };
             count += rows.places.len() as u64;
             if write.returning.is_some() {
-                kept.push(rows.joined(write)?);
+                kept.push(self.returned(write, &rows).await?);
             }
             if let Some(portion) = &write.portion {
                 left_over.extend(self.left_over(&write.target, portion, &rows.places).await?);
@@ -190,6 +200,16 @@ impl Session {
         let empty = write.empty();
         let Write { target, returning, .. } = write;
         self.written(target, returning.as_deref(), empty, kept, count, "DELETE").await
+    }
+
+    /// The rows as RETURNING shows them.
+    async fn returned(&mut self, write: &Write, rows: &Matched) -> PgResult<Joined> {
+        let mut joined = rows.joined(write)?;
+        if let Some(through) = &write.through {
+            let own = joined.sides[0].rows.clone();
+            joined.sides[0].rows = self.rows_through(through, own).await?;
+        }
+        Ok(joined)
     }
 
     /// Ends every row of a table.
@@ -209,6 +229,7 @@ impl Session {
             deletes,
             portion: None,
             by_key: None,
+            through: None,
         };
         self.run_delete(&write).await.map(|_| ())
     }
@@ -246,6 +267,7 @@ impl Session {
             deletes: false,
             portion: None,
             by_key: None,
+            through: None,
         };
         let (fields, mut stream) = self.start_write(&write).await?;
         let mut result = Rewritten::default();
@@ -317,21 +339,40 @@ impl Session {
         let mut relation = update.table.relation.clone();
         let portion = chronos_sql_ext::take_portion(&mut relation)?;
         let (name, alias) = Self::target_factor(&relation)?;
-        let target = self.write_target(name)?;
-        let alias = alias.map_or_else(|| target.name.clone(), |a| fold(&a.name));
+        let (target, through) = self.write_target_through(name, Event::Update)?;
+        let named = through.as_ref().map_or(target.name.as_str(), Through::name);
+        let alias = alias.map_or_else(|| named.to_owned(), |a| fold(&a.name));
         let from = match &update.from {
             None => Vec::new(),
             Some(UpdateTableFromKind::AfterSet(from) | UpdateTableFromKind::BeforeSet(from)) => {
                 from.clone()
             }
         };
-        let mut values = assigned_values(&target, &update.assignments)?;
+        let mut values = match &through {
+            None => assigned_values(&target, &update.assignments)?,
+            Some(through) => {
+                let assignments = through.assignments(&target, &update.assignments)?;
+                assigned_values(&target, &assignments)?
+            }
+        };
         let places: Vec<usize> = (0..values.len()).filter(|&i| values[i].is_some()).collect();
-        self.require(&target, 'w', Some(&places))?;
-        for expr in values.iter().flatten().chain(&update.selection) {
-            self.require_named(&target, &alias, expr)?;
+        match &through {
+            None => {
+                self.require(&target, 'w', Some(&places))?;
+                for expr in values.iter().flatten().chain(&update.selection) {
+                    self.require_named(&target, &alias, expr)?;
+                }
+                self.require_returned(&target, &alias, update.returning.as_deref())?;
+            }
+            Some(through) => {
+                let names = |e: &Expr| !matches!(e, Expr::Value(_));
+                let reads = update.selection.is_some()
+                    || update.returning.is_some()
+                    || values.iter().flatten().any(names);
+                self.require_through(&target, through, Some(&places), reads)?;
+                refuse_portion(portion.is_some())?;
+            }
         }
-        self.require_returned(&target, &alias, update.returning.as_deref())?;
         let mut selection = self.current_of(update.selection.clone(), &target, &alias)?;
         let portion = match &portion {
             None => None,
@@ -355,15 +396,30 @@ impl Session {
             .zip(values)
             .enumerate()
             .map(|(i, (column, value))| {
-                let expr = value.unwrap_or_else(|| build::qualified(&alias, &column.name));
+                let own = match &through {
+                    None => column.name.clone(),
+                    Some(_) => views::column_name(i),
+                };
+                let expr = value.unwrap_or_else(|| build::qualified(&alias, &own));
                 build::aliased(expr, &format!("c{i}"))
             })
             .collect::<Vec<_>>();
         items.extend(other_items(&others));
-        let query = target_query(&target, &alias, &items, from, selection, with);
+        let relation = (&target, alias.as_str(), through.as_ref());
+        let query = query_of_target(relation, &items, from, selection, with);
         let (returning, deletes) = (update.returning.clone(), false);
-        let by_key = None;
-        Ok(Write { target, alias, query, assigned, returning, others, deletes, portion, by_key })
+        Ok(Write {
+            target,
+            alias,
+            query,
+            assigned,
+            returning,
+            others,
+            deletes,
+            portion,
+            by_key: None,
+            through,
+        })
     }
 
     /// Takes a DELETE apart.
@@ -386,13 +442,23 @@ impl Session {
         let mut relation = relation.clone();
         let portion = chronos_sql_ext::take_portion(&mut relation)?;
         let (name, alias) = Self::target_factor(&relation)?;
-        let target = self.write_target(name)?;
-        let alias = alias.map_or_else(|| target.name.clone(), |a| fold(&a.name));
-        self.require(&target, 'd', None)?;
-        if let Some(selection) = &delete.selection {
-            self.require_named(&target, &alias, selection)?;
+        let (target, through) = self.write_target_through(name, Event::Delete)?;
+        let named = through.as_ref().map_or(target.name.as_str(), Through::name);
+        let alias = alias.map_or_else(|| named.to_owned(), |a| fold(&a.name));
+        match &through {
+            None => {
+                self.require(&target, 'd', None)?;
+                if let Some(selection) = &delete.selection {
+                    self.require_named(&target, &alias, selection)?;
+                }
+                self.require_returned(&target, &alias, delete.returning.as_deref())?;
+            }
+            Some(through) => {
+                let reads = delete.selection.is_some() || delete.returning.is_some();
+                self.require_through(&target, through, None, reads)?;
+                refuse_portion(portion.is_some())?;
+            }
         }
-        self.require_returned(&target, &alias, delete.returning.as_deref())?;
         let mut selection = self.current_of(delete.selection.clone(), &target, &alias)?;
         let portion = match &portion {
             None => None,
@@ -418,15 +484,33 @@ impl Session {
                 .map(|c| c.name.as_str())
                 .chain(["_system_from", "_cv"])
                 .enumerate()
-                .map(|(i, name)| build::aliased(build::qualified(&alias, name), &format!("c{i}")))
+                .map(|(i, name)| {
+                    let own = match &through {
+                        None => name.to_owned(),
+                        Some(_) if i < target.def.columns.len() => views::column_name(i),
+                        Some(_) => views::inner(name),
+                    };
+                    build::aliased(build::qualified(&alias, &own), &format!("c{i}"))
+                })
                 .chain(other_items(&others))
                 .collect(),
         };
-        let query = target_query(&target, &alias, &items, using, selection, with);
+        let relation = (&target, alias.as_str(), through.as_ref());
+        let query = query_of_target(relation, &items, using, selection, with);
         let assigned = vec![false; target.def.columns.len()];
         let (returning, deletes) = (delete.returning.clone(), true);
-        let by_key = None;
-        Ok(Write { target, alias, query, assigned, returning, others, deletes, portion, by_key })
+        Ok(Write {
+            target,
+            alias,
+            query,
+            assigned,
+            returning,
+            others,
+            deletes,
+            portion,
+            by_key: None,
+            through,
+        })
     }
 
     /// Lets the target be planned under its internal name, with the places of its rows.
@@ -660,17 +744,38 @@ pub(super) fn target_query(
     selection: Option<Expr>,
     with: Option<&With>,
 ) -> Query {
+    query_of_target((target, alias, None), items, from, selection, with)
+}
+
+/// Likewise, of a target that may stand behind views.
+fn query_of_target(
+    (target, alias, through): (&WriteTarget, &str, Option<&Through>),
+    items: &[SelectItem],
+    from: Vec<TableWithJoins>,
+    selection: Option<Expr>,
+    with: Option<&With>,
+) -> Query {
     debug_assert!(items.is_empty() || items.len() >= target.def.columns.len());
     let mut projection: Vec<SelectItem> = PLACE
         .iter()
-        .map(|name| build::aliased(build::qualified(alias, name), &format!("\u{1}{name}")))
+        .map(|name| {
+            let own = through.map_or_else(|| (*name).to_owned(), |_| views::inner(name));
+            build::aliased(build::qualified(alias, &own), &views::inner(name))
+        })
         .collect();
     projection.extend_from_slice(items);
-    let mut tables = vec![build::table(TARGET, Some(build::alias(alias)))];
+    let mut tables = vec![match through {
+        None => build::table(TARGET, Some(build::alias(alias))),
+        Some(through) => through.relation(target, alias),
+    }];
     tables.extend(from);
     let mut query = build::select(projection, tables, selection);
     query.with = with.cloned();
     query
+}
+
+fn refuse_portion(given: bool) -> PgResult<()> {
+    if given { Err(PgError::unsupported("FOR PORTION OF through a view")) } else { Ok(()) }
 }
 
 /// The value that each column is assigned, if any.

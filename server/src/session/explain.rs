@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{Statement, TableObject, UtilityOption};
 use super::api::{FieldDescription, Response};
 use super::session::Session;
 use super::settings::parse_bool;
+use super::views::Event;
 use crate::error::{PgError, PgResult};
 
 /// The column of EXPLAIN.
@@ -70,7 +71,7 @@ impl Session {
                 let TableObject::TableName(name) = &insert.table else {
                     return Err(PgError::new("42601", "INSERT needs the name of a table"));
                 };
-                let target = self.write_target(name)?;
+                let (target, _) = self.write_target_through(name, Event::Insert)?;
                 lines.push(format!("Insert on {}", target.name));
                 match &insert.source {
                     Some(source) => self.plan(&Statement::Query(source.clone())).await?,

@@ -19,6 +19,7 @@ use super::dml::is_default;
 use super::joined::Joined;
 use super::names::fold;
 use super::session::Session;
+use super::views::{Event, Through};
 use super::write::{WriteTarget, shown, shown_empty};
 use crate::error::{PgError, PgResult};
 
@@ -121,14 +122,18 @@ impl Session {
         if insert.or.is_some() || insert.ignore || insert.overwrite || insert.replace_into {
             return Err(PgError::unsupported("this form of INSERT"));
         }
-        let target = self.write_target(name)?;
+        let (target, through) = self.write_target_through(name, Event::Insert)?;
         let (overriding, insert) = Overriding::of(insert);
         let insert = insert.as_ref();
-        let places = insert_places(&target, insert)?;
+        let places = insert_places(&target, through.as_ref(), insert)?;
         let explicit = !insert.columns.is_empty();
         let alias = insert.table_alias.as_ref().map(|a| fold(&a.alias));
         let conflict = match &insert.on {
             None => None,
+            Some(OnInsert::OnConflict(_)) if through.is_some() => {
+                return Err(PgError::unsupported("ON CONFLICT through a view")
+                    .hint("Insert into the table that the view reads."));
+            }
             Some(OnInsert::OnConflict(on)) => Some(super::conflict::Conflict::new(&target, on)?),
             Some(other) => return Err(PgError::unsupported(format!("INSERT {other}"))),
         };
@@ -145,9 +150,17 @@ impl Session {
             Some(_) if listed => &places,
             Some(_) => &all,
         };
-        self.require(&target, 'a', Some(named))?;
         let shown = alias.as_deref().unwrap_or(&target.name);
-        self.require_returned(&target, shown, insert.returning.as_deref())?;
+        match &through {
+            None => {
+                self.require(&target, 'a', Some(named))?;
+                self.require_returned(&target, shown, insert.returning.as_deref())?;
+            }
+            Some(through) => {
+                let reads = insert.returning.is_some();
+                self.require_through(&target, through, Some(&places), reads)?;
+            }
+        }
         if let Some(conflict) = &conflict {
             conflict.require(self, &target, shown)?;
         }
@@ -157,6 +170,7 @@ impl Session {
             target: &target,
             alias: alias.as_deref(),
             conflict,
+            through: through.as_ref(),
             keep,
             kept: Vec::new(),
             count: 0,
@@ -178,9 +192,11 @@ impl Session {
             },
         }
         let Writer { kept, count, .. } = writer;
-        let alias = alias.unwrap_or_else(|| target.name.clone());
+        let named = through.as_ref().map_or(target.name.as_str(), Through::name);
+        let alias = alias.unwrap_or_else(|| named.to_owned());
         let kept = kept.into_iter().map(|rows| Joined::one(&alias, rows)).collect();
-        let empty = Joined::one(&alias, shown_empty(&target));
+        let own = through.as_ref().map_or_else(|| shown_empty(&target), Through::empty);
+        let empty = Joined::one(&alias, own);
         self.written(&target, insert.returning.as_deref(), empty, kept, count, "INSERT 0").await
     }
 
@@ -337,6 +353,7 @@ struct Writer<'a> {
     target: &'a WriteTarget,
     alias: Option<&'a str>,
     conflict: Option<super::conflict::Conflict>,
+    through: Option<&'a Through>,
     keep: bool,
     kept: Vec<RecordBatch>,
     count: u64,
@@ -345,6 +362,9 @@ struct Writer<'a> {
 impl Writer<'_> {
     async fn write(&mut self, rows: RecordBatch) -> PgResult<()> {
         self.session.check(self.target, &rows).await?;
+        if let Some(through) = self.through {
+            self.session.check_through(self.target, through, &rows).await?;
+        }
         let written = match &mut self.conflict {
             None => {
                 self.session.insert_rows(self.target, rows.clone()).await?;
@@ -354,7 +374,10 @@ impl Writer<'_> {
         };
         self.count += written.num_rows() as u64;
         if self.keep {
-            self.kept.push(written);
+            self.kept.push(match self.through {
+                Some(through) => self.session.rows_through(through, written).await?,
+                None => written,
+            });
         }
         Ok(())
     }
@@ -457,10 +480,19 @@ fn untyped_columns(query: &Query, width: usize) -> Vec<bool> {
 }
 
 /// The places of the columns that an INSERT names; all of them where it names none.
-pub(super) fn insert_places(target: &WriteTarget, insert: &Insert) -> PgResult<Vec<usize>> {
+pub(super) fn insert_places(
+    target: &WriteTarget,
+    through: Option<&Through>,
+    insert: &Insert,
+) -> PgResult<Vec<usize>> {
     let named: Vec<ObjectName> =
         insert.columns.iter().filter(|n| !n.to_string().contains('\u{1}')).cloned().collect();
-    places_named(target, &named)
+    let Some(through) = through else { return places_named(target, &named) };
+    let width = match insert.source.as_deref().map(|query| query.body.as_ref()) {
+        Some(SetExpr::Values(values)) => values.rows.first().map(|row| row.content.len()),
+        _ => None,
+    };
+    through.places(&named, width)
 }
 
 /// The places of columns by name; all of them where none is named.

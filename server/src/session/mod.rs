@@ -61,6 +61,7 @@ mod temporary;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod views;
 mod write;
 
 pub use factory::{DATABASE, Sessions};

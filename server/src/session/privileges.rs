@@ -117,6 +117,18 @@ impl Shared {
         self.scope.lock().restricted.push(restricted);
     }
 
+    /// Lets one provider stand for another in what was remembered of the columns that may be read.
+    pub fn restrict_alike(
+        &self,
+        known: &Arc<dyn TableProvider>,
+        provider: &Arc<dyn TableProvider>,
+    ) {
+        let mut scope = self.scope.lock();
+        if let Some(restricted) = scope.restricted.iter_mut().find(|r| same(&r.provider, known)) {
+            restricted.provider = Arc::clone(provider);
+        }
+    }
+
     /// Refuses a plan that reads columns which it may not. `plan` has its parameters' values.
     pub fn check_columns(&self, plan: &LogicalPlan, state: &SessionState) -> PgResult<()> {
         let restricted = std::mem::take(&mut self.scope.lock().restricted);

@@ -14,10 +14,13 @@ use chronos_sql_ext::system_tables::{
     TableSize, UploadInfo,
 };
 use chronos_sql_ext::text::TextSettings;
-use chronos_sql_ext::{Error as SqlError, Resolved, TemporalCatalog, TemporalInfo};
-use chronos_storage::{HotUsage, VersionedTable};
+use chronos_sql_ext::{
+    Error as SqlError, Readable, Resolved, TemporalCatalog, TemporalInfo, Versions,
+};
+use chronos_storage::{Expiry, HotUsage, VersionedTable};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue, TableReference};
+use datafusion::logical_expr::Expr;
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
@@ -251,12 +254,13 @@ impl SessionCatalog {
                 }
                 Ok(Resolved::Table(table))
             }
-            Relation::View { query, columns, .. } => {
+            Relation::View { query, columns, options, .. } => {
                 check_read(&rights, &objects, now, oid)?;
+                let invoker = options.get("security_invoker").is_some_and(|v| v == "true");
                 Ok(Resolved::View {
                     query: query.clone(),
                     columns: columns.iter().map(|(name, _)| name.clone()).collect(),
-                    owner: Some(object.owner),
+                    owner: (!invoker).then_some(object.owner),
                 })
             }
             Relation::Sequence { .. } => {
@@ -301,6 +305,52 @@ impl SessionCatalog {
         let mut scope = shared.scope.lock();
         scope.latest_instant = scope.latest_instant.max(Some(instant));
         Ok(instant)
+    }
+
+    /// All versions of a table, for a read at the instants of other rows.
+    fn versions_checked(&self, reference: &TableReference) -> Result<Versions, PgError> {
+        let shared = &self.0;
+        let refused = |what: &str| {
+            let what = format!("an instant that is a column's for the {what} \"{reference}\"");
+            Err(PgError::unsupported(what))
+        };
+        let found = match self.resolve_checked(reference, Some(SystemTime::All))? {
+            Resolved::Table(found) => found,
+            Resolved::View { .. } => return refused("view"),
+        };
+        let Some(table) = found.downcast_ref::<VersionedTable>() else {
+            return refused("system table");
+        };
+        let oid = table.table_oid();
+        let guard = shared
+            .transaction
+            .try_read()
+            .map_err(|_| PgError::internal("planning while a statement writes"))?;
+        let transaction =
+            guard.as_ref().ok_or_else(|| PgError::internal("planning without a transaction"))?;
+        let horizon = shared.engine.state().read().manifests.get(&oid).and_then(|m| m.horizon);
+        let last = {
+            let mut scope = shared.scope.lock();
+            let now = CommitTs(scope.statement_start.max(scope.transaction_start));
+            let last = now.max(transaction.read_ts());
+            scope.latest_instant = scope.latest_instant.max(Some(last));
+            last
+        };
+        // From the horizon on: the read fails where it has moved until then.
+        let from = horizon.unwrap_or(CommitTs::ZERO);
+        let versions = transaction.versions_between(oid, from, last)?;
+        let made = transaction.objects().history(oid).first().map(|v| v.period.from);
+        let made = made.filter(|made| *made <= last);
+        let alive = Expiry::of(versions.def()).map(|expiry| {
+            let alive = move |at| expiry.alive_at(at);
+            Arc::new(alive) as Arc<dyn Fn(Expr) -> Expr + Send + Sync>
+        });
+        let time = versions.system_time();
+        let provider: Arc<dyn TableProvider> = versions;
+        shared.restrict_alike(&found, &provider);
+        let name = reference.table().to_owned();
+        let readable = Readable { name, made, horizon, last };
+        Ok(Versions { provider, time, readable, alive })
     }
 
     fn system_table(
@@ -411,6 +461,10 @@ impl TemporalCatalog for SessionCatalog {
 
     fn version(&self, name: &TableReference, version: i64) -> DfResult<CommitTs> {
         self.version_checked(name, version).map_err(external)
+    }
+
+    fn versions(&self, name: &TableReference) -> DfResult<Versions> {
+        self.versions_checked(name).map_err(external)
     }
 
     fn parameters(&self) -> Option<Vec<ScalarValue>> {

@@ -67,6 +67,26 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), Error> {
                 *expr = row_in(items, subquery);
             }
         }
+        Expr::Between { expr: value, negated, low, high } => {
+            if let Expr::Function(bound) = low.as_ref()
+                && normal(&super::last_ident(&bound.name)) == crate::parser::SYMMETRIC
+                && let FunctionArguments::List(list) = &bound.args
+                && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(low))] = list.args.as_slice()
+            {
+                let between = |low: &Expr, high: &Expr| Expr::Between {
+                    expr: value.clone(),
+                    negated: *negated,
+                    low: Box::new(low.clone()),
+                    high: Box::new(high.clone()),
+                };
+                let op = if *negated { BinaryOperator::And } else { BinaryOperator::Or };
+                *expr = Expr::Nested(Box::new(Expr::BinaryOp {
+                    left: Box::new(between(low, high)),
+                    op,
+                    right: Box::new(between(high, low)),
+                }));
+            }
+        }
         Expr::IsNull(inner) => {
             if let Some(items) = row_items(inner) {
                 *expr = all(items, |e| Expr::IsNull(Box::new(e)));

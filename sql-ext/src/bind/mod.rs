@@ -300,6 +300,8 @@ impl<'a> Binder<'a> {
                 return Err(Error::Unsupported("this clause of time travel in this place".into()));
             }
         };
+        // Of each row its own instant: what may be named is known when the reference is planned.
+        let per_row = matches!(clause, TimeClause::AsOf(_) | TimeClause::AsOfRelative(_));
         for expr in exprs {
             let mut inner = expr;
             while let Expr::Nested(nested) = inner {
@@ -313,7 +315,7 @@ impl<'a> Binder<'a> {
                 self.instant_parameters.insert(number);
             }
             let refused = ast::visit_expressions(expr, |e| match e {
-                Expr::Identifier(_) | Expr::CompoundIdentifier(_) => {
+                Expr::Identifier(_) | Expr::CompoundIdentifier(_) if !per_row => {
                     ControlFlow::Break(Error::InstantWithColumns)
                 }
                 Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
@@ -406,6 +408,7 @@ impl VisitorMut for Binder<'_> {
     }
 
     fn post_visit_query(&mut self, query: &mut Query) -> Flow {
+        lateral_instants(&mut query.body);
         if let Some((with, before, _)) = self.queries.pop() {
             query.with = with;
             self.scope.truncate(before);
@@ -438,6 +441,51 @@ impl VisitorMut for Binder<'_> {
                 ControlFlow::Continue(())
             }
             Err(error) => ControlFlow::Break(Box::new(error)),
+        }
+    }
+}
+
+/// Whether an expression names columns.
+pub(crate) fn names_columns(expr: &Expr) -> bool {
+    ast::visit_expressions(expr, |e| match e {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
+}
+
+/// Lets references after the first of FROM take their instants from columns of those before, as
+/// functions may take their arguments.
+fn lateral_instants(body: &mut ast::SetExpr) {
+    let select = match body {
+        ast::SetExpr::Select(select) => select,
+        ast::SetExpr::SetOperation { left, right, .. } => {
+            lateral_instants(left);
+            lateral_instants(right);
+            return;
+        }
+        _ => return,
+    };
+    let mut first = true;
+    for item in &mut select.from {
+        let joined = item.joins.iter_mut().map(|join| &mut join.relation);
+        for relation in std::iter::once(&mut item.relation).chain(joined) {
+            let TableFactor::Function { lateral, name, args, .. } = relation else {
+                first = false;
+                continue;
+            };
+            let marker = matches!(name.0.as_slice(), [part]
+                if part.as_ident().is_some_and(|i| i.value == TABLE_FUNCTION));
+            let clause = TimeClause::of_arguments(args.get(2..).unwrap_or_default());
+            if marker
+                && !first
+                && let Ok(Some(clause)) = clause
+                && let (Some(TimeClause::AsOf(at) | TimeClause::AsOfRelative(at)), _) =
+                    clause.parts()
+            {
+                *lateral |= names_columns(&at);
+            }
+            first = false;
         }
     }
 }

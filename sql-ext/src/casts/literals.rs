@@ -1,5 +1,7 @@
 //! Literals without a type of their own: strings take the type of what they are compared with.
 
+use std::sync::Arc;
+
 use arrow::datatypes::DataType;
 use chronos_catalog::SqlType;
 use datafusion::common::config::ConfigOptions;
@@ -7,7 +9,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Between, BinaryExpr, Case, Cast, InList};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Operator, Projection, Union};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
 use super::convert::{exists, no_cast};
@@ -41,7 +43,7 @@ pub(crate) fn typed(literal: Expr, ty: &SqlType) -> Expr {
     {
         return Expr::Cast(Cast::new_from_field(
             Box::new(literal),
-            std::sync::Arc::new(numeric.field("cast", true)),
+            Arc::new(numeric.field("cast", true)),
         ));
     }
     let ty = match ty {
@@ -51,7 +53,7 @@ pub(crate) fn typed(literal: Expr, ty: &SqlType) -> Expr {
         SqlType::Varbit(_) => SqlType::Varbit(None),
         other => other.clone(),
     };
-    Expr::Cast(Cast::new_from_field(Box::new(literal), std::sync::Arc::new(ty.field("cast", true))))
+    Expr::Cast(Cast::new_from_field(Box::new(literal), Arc::new(ty.field("cast", true))))
 }
 
 /// Whether a literal beside an expression of that type has to become one of the type before
@@ -72,6 +74,9 @@ impl AnalyzerRule for UnknownLiteralRule {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         plan.transform_up_with_subqueries(|plan| {
+            if let LogicalPlan::Union(union) = plan {
+                return of_union(union);
+            }
             let mut schema = DFSchema::empty();
             for input in plan.inputs() {
                 schema.merge(input.schema());
@@ -84,6 +89,50 @@ impl AnalyzerRule for UnknownLiteralRule {
             })
         })
         .map(|transformed| transformed.data)
+    }
+}
+
+/// Gives the string literals of a set operation's column the type that another side has.
+fn of_union(mut union: Union) -> Result<Transformed<LogicalPlan>> {
+    let projection = |plan: &Arc<LogicalPlan>| match plan.as_ref() {
+        LogicalPlan::Projection(projection) => Some(projection.clone()),
+        _ => None,
+    };
+    let mut changed = false;
+    for column in 0..union.schema.fields().len() {
+        let mut ty = None;
+        let mut open = Vec::new();
+        for (side, input) in union.inputs.iter().enumerate() {
+            let own = projection(input);
+            match own.as_ref().and_then(|p| Some((p.expr.get(column)?, p.input.schema()))) {
+                Some((expr, _)) if is_unknown(unaliased(expr)) => open.push(side),
+                Some((expr, schema)) if ty.is_none() => ty = sql_type(unaliased(expr), schema),
+                None if ty.is_none() => ty = SqlType::of_field(input.schema().field(column)),
+                _ => {}
+            }
+        }
+        let Some(ty) = ty.filter(wants_type) else { continue };
+        for side in open {
+            let Some(mut own) = projection(&union.inputs[side]) else { continue };
+            let (qualifier, name) = own.expr[column].qualified_name();
+            let literal = typed(unaliased(&own.expr[column]).clone(), &ty);
+            own.expr[column] = literal.alias_qualified(qualifier, name);
+            let own = Projection::try_new(own.expr, own.input)?;
+            union.inputs[side] = Arc::new(LogicalPlan::Projection(own));
+            changed = true;
+        }
+    }
+    if !changed {
+        return Ok(Transformed::no(LogicalPlan::Union(union)));
+    }
+    let union = Union::try_new_with_loose_types(union.inputs)?;
+    Ok(Transformed::yes(LogicalPlan::Union(union)))
+}
+
+fn unaliased(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Alias(alias) => unaliased(&alias.expr),
+        other => other,
     }
 }
 
@@ -147,7 +196,7 @@ pub(crate) fn type_literals(expr: Expr, schema: &DFSchema) -> Result<Transformed
                     && let Some(ty) = sql_type(arg, schema)
                     && ty.metadata().is_some()
                 {
-                    let field = std::sync::Arc::new(ty.field("cast", true));
+                    let field = Arc::new(ty.field("cast", true));
                     *arg = Expr::Cast(Cast::new_from_field(Box::new(arg.clone()), field));
                 }
             }
@@ -168,13 +217,16 @@ pub(crate) fn type_literals(expr: Expr, schema: &DFSchema) -> Result<Transformed
             let expr = Expr::ScalarFunction(call);
             if changed { Transformed::yes(expr) } else { Transformed::no(expr) }
         }
-        Expr::Case(Case { expr: Some(operand), when_then_expr, else_expr }) => {
-            let ty = sql_type(&operand, schema);
+        Expr::Case(Case { expr: operand, when_then_expr, else_expr }) => {
+            let ty = operand.as_ref().and_then(|operand| sql_type(operand, schema));
+            let mut results = when_then_expr.iter().map(|(_, then)| then).chain(&else_expr);
+            let result = results.find(|e| !is_unknown(e)).and_then(|e| sql_type(e, schema));
             let when_then_expr = when_then_expr
                 .into_iter()
-                .map(|(when, then)| (Box::new(like(*when, &ty)), then))
+                .map(|(when, then)| (Box::new(like(*when, &ty)), Box::new(like(*then, &result))))
                 .collect();
-            Transformed::yes(Expr::Case(Case { expr: Some(operand), when_then_expr, else_expr }))
+            let else_expr = else_expr.map(|e| Box::new(like(*e, &result)));
+            Transformed::yes(Expr::Case(Case { expr: operand, when_then_expr, else_expr }))
         }
         other => Transformed::no(other),
     })

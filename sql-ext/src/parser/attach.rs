@@ -316,9 +316,7 @@ pub(super) fn attach(
         {
             return Err(read_only());
         }
-        if let ControlFlow::Break(error) = statement.visit(&mut Spread { clause }) {
-            return Err(*error);
-        }
+        spread(statement, clause)?;
     }
     refuse_past_targets(statement)
 }
@@ -476,6 +474,14 @@ impl VisitorMut for Attacher {
 }
 
 fn spread<T: VisitMut>(tree: &mut T, clause: TimeClause) -> Result<()> {
+    // The same name may be another column's further inside.
+    if let TimeClause::AsOf(at) | TimeClause::AsOfRelative(at) = &clause
+        && crate::bind::names_columns(at)
+    {
+        return Err(Error::Unsupported(
+            "an instant that is a column's for more than one table reference".into(),
+        ));
+    }
     match tree.visit(&mut Spread { clause }) {
         ControlFlow::Break(error) => Err(*error),
         ControlFlow::Continue(()) => Ok(()),

@@ -42,6 +42,7 @@ pub use table::{
 
 pub(crate) use attach::{TimeClause, reads_each, spread_over, take_time_clause};
 use guard::NESTING_MAX;
+pub(crate) use spelling::SYMMETRIC;
 
 /// Splits and parses a query string.
 pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>> {

@@ -8,6 +8,9 @@ use super::{begins, is_word};
 pub(super) fn plain(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
     let common = everywhere(tokens);
     let tokens = common.as_deref().unwrap_or(tokens);
+    if begins(tokens, &["DROP", "INDEX", "CONCURRENTLY"]) {
+        return Some(tokens.iter().take(2).chain(&tokens[3..]).cloned().collect());
+    }
     if begins(tokens, &["COPY"]) {
         return Some(copy_options(tokens));
     }
@@ -22,7 +25,79 @@ pub(super) fn plain(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
     {
         return Some(sequence_options(tokens, at + 1));
     }
+    if begins(tokens, &["CREATE"])
+        && let Some(at) = tokens.iter().take(5).position(|t| is_word(Some(t), "VIEW"))
+    {
+        return Some(view_options(tokens, at + 1));
+    }
     common
+}
+
+/// `WITH CHECK OPTION` after a view's query as an option before it, and options without a value
+/// as true: `CREATE VIEW v WITH (check_option = 'cascaded', security_invoker = true) AS …`.
+fn view_options(tokens: &[TokenWithSpan], name: usize) -> Vec<TokenWithSpan> {
+    let mut tokens = tokens.to_vec();
+    let mut check = None;
+    if let [.., option] = tokens.as_slice()
+        && is_word(Some(option), "OPTION")
+    {
+        for (words, kind) in [
+            (&["WITH", "LOCAL", "CHECK"][..], "local"),
+            (&["WITH", "CASCADED", "CHECK"], "cascaded"),
+            (&["WITH", "CHECK"], "cascaded"),
+        ] {
+            let Some(at) = tokens.len().checked_sub(words.len() + 1) else { continue };
+            if begins(&tokens[at..], words) {
+                tokens.truncate(at);
+                check = Some(kind);
+                break;
+            }
+        }
+    }
+    let mut depth = 0_usize;
+    let Some(query) = (name..tokens.len()).find(|&i| {
+        match tokens[i].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && is_word(tokens.get(i), "AS")
+    }) else {
+        return tokens;
+    };
+    let given = (name..query).find(|&i| is_word(tokens.get(i), "WITH"));
+    if check.is_none() && given.is_none() {
+        return tokens;
+    }
+    let like = |token| TokenWithSpan { token, span: tokens[query].span };
+    let mut options = Vec::new();
+    if let Some(given) = given {
+        // What stands in the brackets.
+        let inside = tokens.get(given + 2..query.saturating_sub(1)).unwrap_or_default();
+        for option in inside.split(|t| t.token == Token::Comma) {
+            options.extend_from_slice(option);
+            if !option.iter().any(|t| t.token == Token::Eq) {
+                options.extend([like(Token::Eq), like(Token::make_keyword("TRUE"))]);
+            }
+            options.push(like(Token::Comma));
+        }
+    }
+    if let Some(check) = check {
+        options.extend([
+            like(Token::make_word("check_option", None)),
+            like(Token::Eq),
+            like(Token::SingleQuotedString(check.into())),
+        ]);
+    } else {
+        options.pop();
+    }
+    let mut out = tokens[..given.unwrap_or(query)].to_vec();
+    out.push(like(Token::make_keyword("WITH")));
+    out.push(like(Token::LParen));
+    out.extend(options);
+    out.push(like(Token::RParen));
+    out.extend_from_slice(&tokens[query..]);
+    out
 }
 
 /// Spellings that any statement may have; `None` where there are none.
@@ -33,6 +108,11 @@ pub(super) fn plain(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
 /// - `substring(x similar p escape e)` is a function.
 /// - `ORDER BY x USING >` is `ORDER BY x DESC`.
 /// - `inet '::1'` is `'::1'::inet`, of the types whose names the parser does not know.
+/// - `x ISNULL` is `x IS NULL`.
+/// - `x BETWEEN SYMMETRIC a AND b` is `x BETWEEN "\u{1}symmetric"(a) AND b`, which
+///   [`crate::bind`] writes out.
+/// - `FOR NO KEY UPDATE` is `FOR UPDATE`, `FOR KEY SHARE` is `FOR SHARE`: the locks of rows have
+///   two strengths, and the stronger one does what the weaker one promises.
 fn everywhere(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
     let wanted = |(i, t): (usize, &TokenWithSpan)| match &t.token {
         Token::CustomBinaryOperator(_) => true,
@@ -40,7 +120,10 @@ fn everywhere(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
             matches!(tokens.get(i + 1).map(|t| &t.token), Some(Token::SingleQuotedString(_)))
         }
         Token::Word(_) if types_literal(tokens, i) => true,
-        Token::Word(_) => ["trim", "similar", "using"].iter().any(|word| is_word(Some(t), word)),
+        Token::Word(_) => {
+            let words = ["trim", "similar", "using", "isnull", "symmetric", "asymmetric", "key"];
+            words.iter().any(|word| is_word(Some(t), word))
+        }
         _ => false,
     };
     if !tokens.iter().enumerate().any(wanted) {
@@ -88,6 +171,38 @@ fn everywhere(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
                     out.push(name);
                 }
             }
+            (Token::Word(_), Some(before))
+                if is_word(Some(token), "isnull")
+                    && ends_expression(before)
+                    && tokens.get(at).is_none_or(|t| t.token != Token::LParen) =>
+            {
+                for word in ["IS", "NULL"] {
+                    out.push(TokenWithSpan { token: Token::make_keyword(word), span: token.span });
+                }
+            }
+            (Token::Word(_), Some(before))
+                if is_word(Some(token), "asymmetric") && is_word(Some(before), "between") => {}
+            (Token::Word(_), Some(before))
+                if is_word(Some(token), "symmetric")
+                    && is_word(Some(before), "between")
+                    && let Some(end) = bound_end(tokens, at) =>
+            {
+                let like = |token_of| TokenWithSpan { token: token_of, span: token.span };
+                out.push(like(Token::make_word(SYMMETRIC, Some('"'))));
+                out.push(like(Token::LParen));
+                out.extend_from_slice(&tokens[at..end]);
+                out.push(like(Token::RParen));
+                at = end;
+            }
+            (Token::Word(_), Some(before))
+                if is_word(Some(token), "key")
+                    && (is_word(Some(before), "for") && is_word(tokens.get(at), "share")
+                        || is_word(Some(before), "no") && is_word(tokens.get(at), "update")) =>
+            {
+                if is_word(Some(before), "no") {
+                    out.pop();
+                }
+            }
             // `ORDER BY x USING >`
             (Token::Word(_), _)
                 if is_word(Some(token), "using")
@@ -131,6 +246,44 @@ fn types_literal(tokens: &[TokenWithSpan], at: usize) -> bool {
             .checked_sub(1)
             .and_then(|before| tokens.get(before))
             .is_some_and(|before| matches!(before.token, Token::Period | Token::DoubleColon))
+}
+
+/// The function that stands for SYMMETRIC.
+pub(crate) const SYMMETRIC: &str = "\u{1}symmetric";
+
+/// Whether an expression may end with a token.
+fn ends_expression(token: &TokenWithSpan) -> bool {
+    match &token.token {
+        Token::Word(word) => {
+            const NONE: [&str; 12] = [
+                "as", "select", "where", "and", "or", "not", "on", "when", "then", "else", "by",
+                "having",
+            ];
+            word.quote_style.is_some() || !NONE.iter().any(|w| is_word(Some(token), w))
+        }
+        Token::RParen
+        | Token::RBracket
+        | Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::Placeholder(_) => true,
+        _ => false,
+    }
+}
+
+/// Where the first bound of BETWEEN ends: at the AND outside brackets.
+fn bound_end(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (i, token) in tokens.iter().enumerate().skip(from) {
+        match token.token {
+            Token::LParen | Token::LBracket => depth += 1,
+            Token::RParen | Token::RBracket => depth = depth.checked_sub(1)?,
+            _ if is_word(Some(token), "case") => depth += 1,
+            _ if is_word(Some(token), "end") => depth = depth.checked_sub(1)?,
+            _ if depth == 0 && is_word(Some(token), "and") => return (i > from).then_some(i),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// Makes the `substring(` whose bracket is open a call of the function for SIMILAR.

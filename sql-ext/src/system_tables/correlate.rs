@@ -28,6 +28,7 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::error::Error;
+use crate::row_instants::{has_row_instants, hoist};
 
 /// Replaces correlated subqueries that DataFusion cannot decorrelate by functions.
 #[derive(Debug, Default)]
@@ -90,12 +91,16 @@ fn replace(expr: Expr, in_filter: bool) -> Result<Transformed<Expr>> {
         {
             Transformed::yes(function(&subquery, Kind::Scalar, Vec::new())?)
         }
-        Expr::Exists(Exists { subquery, negated }) if !in_filter => {
+        Expr::Exists(Exists { subquery, negated })
+            if !in_filter || has_row_instants(&subquery.subquery)? =>
+        {
             let exists = function(&subquery, Kind::Exists, Vec::new())?;
             Transformed::yes(if negated { Expr::Not(Box::new(exists)) } else { exists })
         }
         Expr::InSubquery(InSubquery { expr, subquery, negated })
-            if !in_filter || computes_with_outer(&subquery.subquery) =>
+            if !in_filter
+                || computes_with_outer(&subquery.subquery)
+                || has_row_instants(&subquery.subquery)? =>
         {
             let found = function(&subquery, Kind::In, vec![*expr])?;
             Transformed::yes(if negated { Expr::Not(Box::new(found)) } else { found })
@@ -172,7 +177,18 @@ pub(crate) fn rows_of(subquery: &Subquery) -> Result<Expr> {
 fn function(subquery: &Subquery, kind: Kind, mut args: Vec<Expr>) -> Result<Expr> {
     let mut outer: Vec<(Column, FieldRef)> = Vec::new();
     collect_outer(&subquery.subquery, &mut outer)?;
-    args.extend(outer.iter().map(|(column, _)| Expr::Column(column.clone())));
+    let is_outer = |column: &Column| outer.iter().any(|(known, _)| known == column);
+    let (plan, hoisted) = hoist(subquery.subquery.as_ref().clone(), &is_outer)?;
+    if !hoisted.is_empty() {
+        outer.clear();
+        collect_outer(&plan, &mut outer)?;
+    }
+    args.extend(outer.iter().map(
+        |(column, _)| match hoisted.iter().find(|h| h.column == *column) {
+            Some(h) => h.instant.clone(),
+            None => Expr::Column(column.clone()),
+        },
+    ));
     let schema = subquery.subquery.schema();
     let Some(field) = schema.fields().first() else {
         return internal_err!("a subquery without columns");
@@ -188,7 +204,7 @@ fn function(subquery: &Subquery, kind: Kind, mut args: Vec<Expr>) -> Result<Expr
     // One without outer columns is not to be run when it is planned.
     let volatility = if args.is_empty() { Volatility::Volatile } else { Volatility::Stable };
     let udf = CorrelatedSubquery {
-        plan: Arc::clone(&subquery.subquery),
+        plan: Arc::new(plan),
         outer: outer.into_iter().map(|(column, _)| column).collect(),
         kind,
         result,

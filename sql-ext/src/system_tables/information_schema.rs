@@ -44,7 +44,7 @@ pub(crate) fn tables(c: &SystemCatalog, rows: &mut Rows) {
     for rel in c.relations() {
         match rel.kind() {
             'r' => push(&rel.schema, &rel.object.name, true, true),
-            'v' => push(&rel.schema, &rel.object.name, false, false),
+            'v' => push(&rel.schema, &rel.object.name, false, c.is_updatable(rel.oid.0)),
             _ => {}
         }
     }
@@ -52,15 +52,17 @@ pub(crate) fn tables(c: &SystemCatalog, rows: &mut Rows) {
 
 pub(crate) fn views(c: &SystemCatalog, rows: &mut Rows) {
     for rel in c.relations() {
-        if let Relation::View { query, .. } = &rel.object.relation {
+        if let Relation::View { query, options, .. } = &rel.object.relation {
+            let check = options.get("check_option").map_or("NONE".into(), |o| o.to_uppercase());
+            let updatable = c.is_updatable(rel.oid.0);
             rows.push([
                 ("table_catalog", c.session.database().into()),
                 ("table_schema", rel.schema.as_str().into()),
                 ("table_name", rel.object.name.as_str().into()),
                 ("view_definition", super::views::view_definition(query).into()),
-                ("check_option", "NONE".into()),
-                ("is_updatable", yes_no(false)),
-                ("is_insertable_into", yes_no(false)),
+                ("check_option", check.into()),
+                ("is_updatable", yes_no(updatable)),
+                ("is_insertable_into", yes_no(updatable)),
                 ("is_trigger_updatable", yes_no(false)),
                 ("is_trigger_deletable", yes_no(false)),
                 ("is_trigger_insertable_into", yes_no(false)),
@@ -108,6 +110,7 @@ pub(crate) fn columns(c: &SystemCatalog, rows: &mut Rows) {
         }
     }
     for rel in c.relations() {
+        let updatable = c.updatable_columns(rel.oid.0);
         for (number, name, ty) in rel.columns() {
             let column = rel.table().and_then(|d| d.column(ColumnId(number)));
             column_row(
@@ -124,7 +127,7 @@ pub(crate) fn columns(c: &SystemCatalog, rows: &mut Rows) {
                     default: column.and_then(|k| k.default.as_deref()),
                     generated: column.and_then(|k| k.generated.as_deref()),
                     identity_always: column.and_then(|k| k.identity_always),
-                    updatable: column.is_some(),
+                    updatable: updatable.iter().any(|(column, can)| column == name && *can),
                 },
             );
         }

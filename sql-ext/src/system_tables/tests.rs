@@ -195,6 +195,7 @@ fn objects() -> Objects {
                         .into(),
                 columns: vec![("id".into(), SqlType::Int4), ("name".into(), SqlType::Text)],
                 search_path: vec!["public".into()],
+                options: std::collections::BTreeMap::new(),
             },
         ),
     );

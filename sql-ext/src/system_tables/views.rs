@@ -5,6 +5,8 @@ use chronos_catalog::Relation;
 use super::catalog::SystemCatalog;
 use super::rows::Rows;
 use super::types;
+use crate::bind::normal;
+use crate::view::{SimpleView, is_aggregate};
 
 pub(crate) fn pg_tables(c: &SystemCatalog, rows: &mut Rows) {
     let indexes = c.indexes();
@@ -42,6 +44,47 @@ pub(crate) fn pg_views(c: &SystemCatalog, rows: &mut Rows) {
                 ("definition", view_definition(query).into()),
             ]);
         }
+    }
+}
+
+impl SystemCatalog {
+    /// Whether rows can be written to a table, or through a view.
+    pub(crate) fn is_updatable(&self, oid: u32) -> bool {
+        self.updatable_columns(oid).iter().any(|(_, updatable)| *updatable)
+    }
+
+    /// The columns of a table or view, and whether each can be written to.
+    pub(crate) fn updatable_columns(&self, oid: u32) -> Vec<(String, bool)> {
+        self.updatable_within(oid, &mut Vec::new())
+    }
+
+    fn updatable_within(&self, oid: u32, views: &mut Vec<u32>) -> Vec<(String, bool)> {
+        let Some(rel) = self.relation(oid) else { return Vec::new() };
+        let (query, columns) = match &rel.object.relation {
+            Relation::Table(def) => {
+                return def.columns.iter().map(|c| (c.name.clone(), true)).collect();
+            }
+            Relation::View { query, columns, .. } => (query, columns),
+            _ => return Vec::new(),
+        };
+        let none = || columns.iter().map(|(name, _)| (name.clone(), false)).collect();
+        let Ok(view) = SimpleView::of(query, &is_aggregate) else { return none() };
+        let parts = view.relation.0.iter().filter_map(|part| part.as_ident()).map(normal);
+        let parts: Vec<String> = parts.collect();
+        let [.., schema, name] = parts.as_slice() else { return none() };
+        views.push(oid);
+        let below = match self.relation_oid(schema, name) {
+            Some(below) if !views.contains(&below) => self.updatable_within(below, views),
+            _ => return none(),
+        };
+        let names: Vec<String> = below.iter().map(|(name, _)| name.clone()).collect();
+        let told = view.expressions(&names).into_iter().zip(columns).map(|(expr, (name, _))| {
+            let column = view.column_of(&expr, &names);
+            let updatable = column
+                .is_some_and(|c| below.iter().any(|(name, updatable)| name == c && *updatable));
+            (name.clone(), updatable)
+        });
+        told.collect()
     }
 }
 

@@ -138,6 +138,7 @@ impl Session {
             deletes: false,
             portion: None,
             by_key: None,
+            through: None,
         };
         Box::pin(self.run_update(&write)).await.map(|_| ())
     }

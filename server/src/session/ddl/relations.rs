@@ -1,13 +1,14 @@
 //! CREATE SCHEMA, CREATE VIEW and COMMENT.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use chronos_catalog::{INDEX_COMMENT, NameKind, Object, Oid, Relation, TEMPORARY_PREFIX};
-use chronos_sql_ext::StatementKind;
 use chronos_sql_ext::access::RoleName;
+use chronos_sql_ext::{SimpleView, StatementKind, is_aggregate};
 use datafusion::sql::sqlparser::ast::{
-    CommentObject, CreateTableOptions, CreateView, Ident, ObjectName, ObjectNamePart, Query,
-    SchemaName, Statement, visit_relations, visit_relations_mut,
+    CommentObject, CreateTableOptions, CreateView, Expr, Ident, ObjectName, ObjectNamePart, Query,
+    SchemaName, SqlOption, Statement, Value, visit_relations, visit_relations_mut,
 };
 
 use super::{NameScope, object};
@@ -54,9 +55,7 @@ impl Session {
         if create.materialized {
             return Err(PgError::unsupported("CREATE MATERIALIZED VIEW"));
         }
-        if !matches!(create.options, CreateTableOptions::None) {
-            return Err(PgError::unsupported("a view's options"));
-        }
+        let options = view_options(&create.options)?;
         let name = self.relation_name(&create.name)?;
         // Names mean what they mean now, whatever the search path of who reads the view.
         let mut query = create.query.clone();
@@ -111,11 +110,16 @@ impl Session {
             return Err(PgError::new("42P16", "cannot change name or type of a view column")
                 .hint("Drop the view and create it again."));
         }
-        let relation = Relation::View {
-            query: chronos_sql_ext::query_text(&query)?,
-            columns,
-            search_path: self.shared.search_path(),
-        };
+        let text = chronos_sql_ext::query_text(&query)?;
+        if options.contains_key("check_option") {
+            SimpleView::of(&text, &is_aggregate).map_err(|why| {
+                let message =
+                    "WITH CHECK OPTION is supported only on automatically updatable views";
+                PgError::new("0A000", message).hint(why)
+            })?;
+        }
+        let search_path = self.shared.search_path();
+        let relation = Relation::View { query: text, columns, search_path, options };
         let oid = match replaced {
             Some((oid, _)) => oid,
             None => self.allocate_oid().await?,
@@ -230,6 +234,56 @@ fn key_index(scope: &NameScope, name: &RelationName) -> Option<(Oid, Oid)> {
             _ => None,
         })
     })
+}
+
+/// WITH (…) of a view.
+fn view_options(given: &CreateTableOptions) -> PgResult<BTreeMap<String, String>> {
+    let given = match given {
+        CreateTableOptions::None => return Ok(BTreeMap::new()),
+        CreateTableOptions::With(options) | CreateTableOptions::Options(options) => options,
+        _ => return Err(PgError::unsupported("a view's options of that kind")),
+    };
+    let mut options = BTreeMap::new();
+    for option in given {
+        let SqlOption::KeyValue { key, value } = option else {
+            return Err(PgError::unsupported(format!("the view option {option}")));
+        };
+        let key = fold(key);
+        let value = match value {
+            Expr::Value(value) => match &value.value {
+                Value::SingleQuotedString(text) => text.clone(),
+                other => other.to_string(),
+            },
+            Expr::Identifier(word) => fold(word),
+            other => other.to_string(),
+        };
+        let value = value.to_lowercase();
+        let stored = match key.as_str() {
+            "check_option" if matches!(value.as_str(), "local" | "cascaded") => value,
+            "check_option" => {
+                let message = format!("invalid value for enum option \"{key}\": {value}");
+                return Err(PgError::new("22023", message)
+                    .detail("Valid values are \"local\" and \"cascaded\"."));
+            }
+            "security_invoker" | "security_barrier" => match value.as_str() {
+                "true" | "on" | "yes" | "1" | "t" | "y" => "true".to_owned(),
+                "false" | "off" | "no" | "0" | "f" | "n" => "false".to_owned(),
+                _ => {
+                    let message = format!("invalid value for boolean option \"{key}\": {value}");
+                    return Err(PgError::new("22023", message));
+                }
+            },
+            _ => {
+                let message = format!("unrecognized parameter \"{key}\"");
+                return Err(PgError::new("22023", message));
+            }
+        };
+        if options.insert(key.clone(), stored).is_some() {
+            let message = format!("parameter \"{key}\" specified more than once");
+            return Err(PgError::new("22023", message));
+        }
+    }
+    Ok(options)
 }
 
 fn set_comment(object: &mut Object, key: u32, text: Option<&str>) {

@@ -91,7 +91,9 @@ impl Session {
         let database = self.shared.identity.database.clone();
         let mut changed = Vec::new();
         for (oid, object) in scope.objects.iter(scope.at) {
-            let Relation::View { query, columns, search_path } = &object.relation else { continue };
+            let Relation::View { query, columns, search_path, options } = &object.relation else {
+                continue;
+            };
             if !view_reads(query, &scope, &database, table) {
                 continue;
             }
@@ -108,6 +110,7 @@ impl Session {
                 query: statement.to_string(),
                 columns: columns.clone(),
                 search_path: search_path.clone(),
+                options: options.clone(),
             };
             changed.push((oid, object));
         }

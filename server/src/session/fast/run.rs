@@ -90,10 +90,11 @@ impl Session {
     }
 
     async fn compile_write(&mut self, mut write: Write) -> Option<Compiled> {
-        let planned = match write.others.is_empty() && write.portion.is_none() {
-            true => self.plan_open(&Statement::Query(Box::new(write.query.clone()))).await,
-            false => None,
-        };
+        let planned =
+            match write.others.is_empty() && write.portion.is_none() && write.through.is_none() {
+                true => self.plan_open(&Statement::Query(Box::new(write.query.clone()))).await,
+                false => None,
+            };
         self.shared.scope.lock().overrides.remove(TARGET);
         let planned = planned?;
         let fields = Arc::clone(&planned.fields);

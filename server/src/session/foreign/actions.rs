@@ -75,6 +75,7 @@ impl Session {
             deletes,
             portion: None,
             by_key: None,
+            through: None,
         };
         let result = match deletes {
             true => Box::pin(self.run_delete(&write)).await,

@@ -133,12 +133,12 @@ pub(crate) static FUNCTIONS: &[Definition] = &[
     }),
     f("pg_relation_is_updatable", 2, 2, Returns::Int4, |c, a| {
         // Bits of UPDATE, INSERT and DELETE.
-        let table = c.relation(reg(c, RegKind::Class, &a[0])?).is_some_and(|r| r.kind() == 'r');
-        Ok(if table { 28 } else { 0 }.into())
+        Ok(if c.is_updatable(reg(c, RegKind::Class, &a[0])?) { 28 } else { 0 }.into())
     }),
     f("pg_column_is_updatable", 3, 3, Returns::Bool, |c, a| {
-        let table = c.relation(reg(c, RegKind::Class, &a[0])?);
-        Ok(table.is_some_and(|r| r.kind() == 'r').into())
+        let columns = c.updatable_columns(reg(c, RegKind::Class, &a[0])?);
+        let place = number(&a[1]).and_then(|n| usize::try_from(n - 1).ok());
+        Ok(place.and_then(|i| columns.get(i)).is_some_and(|(_, updatable)| *updatable).into())
     }),
     f("pg_table_is_visible", 1, 1, Returns::Bool, |c, a| Ok(c.is_visible(oid(&a[0])).into())),
     visible("pg_type_is_visible"),
