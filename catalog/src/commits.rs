@@ -73,6 +73,7 @@ pub fn commits_object() -> Object {
         comments: BTreeMap::new(),
         acl: Vec::new(),
         column_acl: BTreeMap::new(),
+        row_security: crate::schema::RowSecurity::default(),
         relation: Relation::Table(Arc::new(TableDef {
             schema_version: 1,
             columns,

@@ -30,7 +30,8 @@ pub use ids::{ColumnId, Oid, RowRef, SegmentId};
 pub use manifest::{Manifest, ObjectMeta, RowEndsMeta, SegmentMeta};
 pub use raft::{Applier, DirLock, RaftNode, RaftOptions};
 pub use schema::{
-    Column, Constraint, ConstraintKind, INDEX_COMMENT, Object, Period, Relation, SqlType, TableDef,
+    Column, Constraint, ConstraintKind, INDEX_COMMENT, Object, Period, Policy, PolicyCommand,
+    Relation, RowSecurity, SqlType, TableDef,
 };
 pub use state::{NameKind, ObjectVersion, Objects, State, TEMPORARY_PREFIX};
 pub use time::{CommitTs, ReadTs, SystemPeriod, SystemTime};

@@ -45,6 +45,7 @@ pub(crate) fn predefined(name: &str, groups: &[Oid]) -> Object {
         comments: BTreeMap::new(),
         acl: Vec::new(),
         column_acl: BTreeMap::new(),
+        row_security: crate::schema::RowSecurity::default(),
         relation: Relation::Role {
             login: false,
             superuser: false,

@@ -578,8 +578,62 @@ pub struct Object {
     /// GRANTs on columns, by their numbers, likewise.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub column_acl: BTreeMap<u32, Vec<String>>,
+    /// Which of a table's rows who may see and write.
+    #[serde(default, skip_serializing_if = "RowSecurity::is_none")]
+    pub row_security: RowSecurity,
     /// What it is.
     pub relation: Relation,
+}
+
+/// What CREATE POLICY is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PolicyCommand {
+    /// All of them.
+    All,
+    /// SELECT
+    Select,
+    /// INSERT
+    Insert,
+    /// UPDATE
+    Update,
+    /// DELETE
+    Delete,
+}
+
+/// CREATE POLICY
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Its identifier.
+    pub oid: Oid,
+    /// Its name, which is the table's own.
+    pub name: String,
+    /// PERMISSIVE: one of these has to hold; of the others, each.
+    pub permissive: bool,
+    /// FOR
+    pub command: PolicyCommand,
+    /// TO; none for PUBLIC.
+    pub roles: Vec<Oid>,
+    /// USING, as SQL text: which rows are there.
+    pub using: Option<String>,
+    /// WITH CHECK, as SQL text: which rows may be written; as USING where it is not given.
+    pub check: Option<String>,
+}
+
+/// Row-level security of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowSecurity {
+    /// ENABLE ROW LEVEL SECURITY
+    pub enabled: bool,
+    /// FORCE ROW LEVEL SECURITY: for the owner too.
+    pub forced: bool,
+    /// The policies, in the order in which they were made.
+    pub policies: Vec<Policy>,
+}
+
+impl RowSecurity {
+    fn is_none(&self) -> bool {
+        *self == RowSecurity::default()
+    }
 }
 
 /// What an [`Object`] is.

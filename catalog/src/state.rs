@@ -104,6 +104,7 @@ impl Objects {
             comments: BTreeMap::new(),
             acl: Vec::new(),
             column_acl: BTreeMap::new(),
+            row_security: crate::schema::RowSecurity::default(),
             relation: Relation::Schema,
         };
         objects.put(Oid::PUBLIC, schema("public"), CommitTs::ZERO);

@@ -355,6 +355,14 @@ fn plan(text: &str) -> PgError {
         let message = "each UNION, INTERSECT or EXCEPT query must have the same number of columns";
         return PgError::new("42601", message);
     }
+    if let Some((_, rest)) = line.split_once("Order by column out of bounds, specified: ") {
+        let position = rest.split(',').next().unwrap_or_default();
+        let message = format!("ORDER BY position {position} is not in select list");
+        return PgError::new("42P10", message);
+    }
+    if lower.contains("distinct on expressions must match initial order by") {
+        return PgError::new("42P10", line);
+    }
     if lower.contains("cannot find column with position") {
         return PgError::new("42P10", "ORDER BY position is not in select list");
     }

@@ -23,7 +23,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::row_instants::{hoist, of_outer};
+use crate::row_instants::{hoist, is_chain, of_outer};
 use crate::system_tables::{equalities_only, rows_of};
 
 /// The column that holds a lateral query's rows before they are unnested.
@@ -83,8 +83,9 @@ fn replace(join: Join) -> Result<Transformed<LogicalPlan>> {
     }
     let (inner, hoisted) = hoist(subquery.subquery.as_ref().clone(), &of_left)?;
     if hoisted.is_empty() {
-        return replace_hoisted(join);
+        return replace_hoisted(join, false);
     }
+    let by_row = !is_chain(&inner);
     let shown = columns(&LogicalPlan::Join(join.clone()));
     let mut left = columns(&join.left);
     left.extend(hoisted.into_iter().map(|h| h.instant.alias(h.column.name)));
@@ -102,11 +103,12 @@ fn replace(join: Join) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::Join(join) = LogicalPlan::Join(join).recompute_schema()? else {
         return internal_err!("a join whose schema makes it none");
     };
-    let joined = replace_hoisted(join)?.data;
+    let joined = replace_hoisted(join, by_row)?.data;
     Ok(Transformed::yes(LogicalPlanBuilder::from(joined).project(shown)?.build()?))
 }
 
-fn replace_hoisted(join: Join) -> Result<Transformed<LogicalPlan>> {
+/// Likewise, its instants columns of the left side; `by_row` says that only a function will do.
+fn replace_hoisted(join: Join, by_row: bool) -> Result<Transformed<LogicalPlan>> {
     let Some((subquery, alias)) = lateral(&join.right) else {
         return Ok(Transformed::no(LogicalPlan::Join(join)));
     };
@@ -125,7 +127,7 @@ fn replace_hoisted(join: Join) -> Result<Transformed<LogicalPlan>> {
     };
     let made = match within(&join.left, subquery, alias.as_ref(), outer)? {
         Some(plan) => plan,
-        None if wants_function(&subquery.subquery)? => {
+        None if by_row || wants_function(&subquery.subquery)? => {
             by_function(&join.left, subquery, join.right.schema(), outer)?
         }
         None => return Ok(Transformed::no(LogicalPlan::Join(join))),

@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, Query, TableAlias, TableFactor, Value,
 };
 
-use crate::bind::{TABLE_FUNCTION, bind_view, names_columns};
+use crate::bind::{TABLE_FUNCTION, bind_condition, bind_view, names_columns};
 use crate::casts::{self, type_literals};
 use crate::error::Error;
 use crate::instant;
@@ -94,6 +94,7 @@ impl TemporalRelationPlanner {
         match self.catalog.resolve(name, time)? {
             Resolved::Table(provider) => {
                 let plan = self.scan(name.clone(), &provider, hidden, time)?;
+                let plan = self.filtered(name, &provider, plan, context)?;
                 self.within_period(reference, &provider, plan, context)
             }
             Resolved::View { query, columns, owner } => {
@@ -124,6 +125,35 @@ impl TemporalRelationPlanner {
                 LogicalPlanBuilder::from(plan).alias(name.clone())?.build()
             }
         }
+    }
+
+    /// The rows that who asks may see.
+    pub(crate) fn filtered(
+        &self,
+        name: &TableReference,
+        provider: &Arc<dyn TableProvider>,
+        plan: LogicalPlan,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<LogicalPlan> {
+        let filter = self.catalog.row_filter(name, provider.as_ref())?;
+        let Some((table, mut condition)) = filter else { return Ok(plan) };
+        // A policy's own queries read under policies too.
+        let policy = TableReference::bare(format!("\u{1}policy of {table}"));
+        if self.views().iter().any(|(known, _)| *known == policy) {
+            let message = format!("infinite recursion detected in policy for relation \"{table}\"");
+            return Err(Error::postgres("42P17", message).into());
+        }
+        let depth = self.views().len();
+        self.views().push((policy, None));
+        let plan = LogicalPlanBuilder::from(plan).alias(table)?.build()?;
+        let condition = bind_condition(&mut condition, self.catalog.as_ref())
+            .and_then(|()| context.sql_to_expr(condition, plan.schema()));
+        self.views().truncate(depth);
+        let condition = condition?;
+        if condition.contains_outer() {
+            return Err(Error::unsupported("a policy over columns that the table had not").into());
+        }
+        LogicalPlanBuilder::from(plan).filter(condition)?.alias(name.clone())?.build()
     }
 
     fn views(&self) -> MutexGuard<'_, Vec<(TableReference, Option<SystemTime>)>> {
@@ -403,12 +433,18 @@ fn view_query(name: &TableReference, text: &str) -> Result<Box<Query>> {
 
 /// Gives the columns of a view their names.
 fn rename(plan: LogicalPlan, names: &[String]) -> Result<LogicalPlan> {
-    if names.len() != plan.schema().fields().len() {
+    let mut columns = plan.schema().columns();
+    if names.len() < columns.len() {
+        // Its query has a wildcard, which takes columns that were added since.
+        let known: Vec<_> = columns.iter().filter(|c| names.contains(&c.name)).cloned().collect();
+        if !known.iter().map(|c| &c.name).eq(names) {
+            return Ok(plan);
+        }
+        columns = known;
+    } else if names.len() > columns.len() {
         return Ok(plan);
     }
-    let columns: Vec<Expr> = plan
-        .schema()
-        .columns()
+    let columns: Vec<Expr> = columns
         .into_iter()
         .zip(names)
         .map(|(column, name)| Expr::Column(column).alias(name))

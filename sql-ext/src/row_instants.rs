@@ -35,6 +35,9 @@ use crate::error::Error;
 use crate::instant;
 use crate::relation::{Reference, TemporalRelationPlanner};
 
+/// Numbers for names that no other column has.
+static NAMES: AtomicU64 = AtomicU64::new(0);
+
 /// All versions of a table, for a read at instants that are known only row by row.
 pub struct Versions {
     /// Every version that an instant in [`Versions::readable`] may see. No row of a running
@@ -126,17 +129,25 @@ impl TemporalRelationPlanner {
         };
         let at = ScalarUDF::new_from_impl(instant).call(vec![at]);
         let plan = self.scan_versions(reference, &versions.provider, versions.time)?;
-        let column = |name: &str| {
+        let plan = self.filtered(&reference.name, &versions.provider, plan, context)?;
+        let names: Vec<Column> = plan.schema().columns();
+        // When versions began and ended goes under names that are nowhere else: the condition may
+        // be moved above aliases and other projections.
+        let number = NAMES.fetch_add(1, Ordering::Relaxed);
+        let (began, ended) = (format!("_began_{number}"), format!("_ended_{number}"));
+        let mut columns: Vec<Expr> = names.iter().cloned().map(Expr::Column).collect();
+        for (name, own) in [("_system_from", &began), ("_system_to", &ended)] {
             let (qualifier, field) = plan.schema().qualified_field_with_unqualified_name(name)?;
-            Ok::<Expr, DataFusionError>(Expr::Column(Column::from((qualifier, field))))
-        };
-        let (from, to) = (column("_system_from")?, column("_system_to")?);
+            columns.push(Expr::Column(Column::from((qualifier, field))).alias(own));
+        }
+        let plan = LogicalPlanBuilder::from(plan).project(columns)?.build()?;
+        let column = |name: String| Expr::Column(Column::new(None::<TableReference>, name));
+        let (from, to) = (column(began), column(ended));
         let mut seen =
             from.lt_eq(at.clone()).and(to.clone().is_null().or(to.clone().gt(at.clone())));
         if let Some(alive) = &versions.alive {
             seen = seen.and(alive(at));
         }
-        let names: Vec<Column> = plan.schema().columns();
         let plan = LogicalPlanBuilder::from(plan).filter(seen)?.build()?;
         let plan = self.within_period(reference, &versions.provider, plan, context)?;
         // As of its instant no row has ended.
@@ -227,12 +238,24 @@ pub(crate) struct Hoisted {
     pub(crate) instant: Expr,
 }
 
+/// Whether a plan is nothing but filters and projections over what no outer row changes: what
+/// DataFusion makes a join of.
+pub(crate) fn is_chain(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Projection(p) => {
+            !p.expr.iter().any(Expr::contains_outer) && is_chain(&p.input)
+        }
+        LogicalPlan::Filter(f) => is_chain(&f.input),
+        LogicalPlan::SubqueryAlias(a) => is_chain(&a.input),
+        other => other.all_out_ref_exprs().is_empty(),
+    }
+}
+
 /// Takes the instants that are made of outer columns which `is_ours` knows out of a subquery.
 pub(crate) fn hoist(
     plan: LogicalPlan,
     is_ours: &dyn Fn(&Column) -> bool,
 ) -> Result<(LogicalPlan, Vec<Hoisted>)> {
-    static NAMES: AtomicU64 = AtomicU64::new(0);
     if !has_row_instants(&plan)? {
         return Ok((plan, Vec::new()));
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chronos_catalog::{CommitTs, Oid, SystemTime};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{Result, ScalarValue, TableReference};
+use datafusion::sql::sqlparser::ast;
 
 use crate::error::Error;
 use crate::instant;
@@ -29,6 +30,19 @@ pub trait TemporalCatalog: Send + Sync + Debug {
 
     /// The end of the innermost [`TemporalCatalog::enter`].
     fn leave(&self) {}
+
+    /// Which rows a scan may see, and the name by which the condition knows the table's columns;
+    /// `None` for all of them.
+    ///
+    /// # Errors
+    /// 42501 where who asks rather is told than gets some of them.
+    fn row_filter(
+        &self,
+        _name: &TableReference,
+        _provider: &dyn TableProvider,
+    ) -> Result<Option<(String, ast::Expr)>> {
+        Ok(None)
+    }
 
     /// What the provider of a table scan says of time; `None` for a table without history.
     fn info(&self, provider: &dyn TableProvider) -> Option<TemporalInfo>;

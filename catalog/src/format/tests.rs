@@ -75,6 +75,7 @@ fn table() -> Object {
         comments: BTreeMap::new(),
         acl: Vec::new(),
         column_acl: BTreeMap::new(),
+        row_security: crate::schema::RowSecurity::default(),
         relation: Relation::Table(std::sync::Arc::new(def)),
     }
 }

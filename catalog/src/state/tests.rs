@@ -32,6 +32,7 @@ fn table(name: &str, schema_version: u32) -> Object {
         comments: BTreeMap::new(),
         acl: Vec::new(),
         column_acl: std::collections::BTreeMap::new(),
+        row_security: crate::schema::RowSecurity::default(),
         relation: Relation::Table(Arc::new(def)),
     }
 }

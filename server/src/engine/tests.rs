@@ -86,6 +86,7 @@ fn table_object(key: Oid, name: &str) -> Object {
         comments: BTreeMap::new(),
         acl: Vec::new(),
         column_acl: BTreeMap::new(),
+        row_security: chronos_catalog::RowSecurity::default(),
         relation: Relation::Table(Arc::new(def)),
     }
 }

@@ -223,6 +223,10 @@ impl Session {
         given: Given,
     ) -> PgResult<Response> {
         let target = self.write_target(name)?;
+        if self.shared.row_security(target.oid)?.is_some() {
+            let message = "COPY FROM not supported with row-level security";
+            return Err(PgError::new("0A000", message).hint("Use INSERT statements instead."));
+        }
         let mut places = Vec::with_capacity(columns.len());
         for column in columns {
             let name = fold(column);

@@ -58,6 +58,9 @@ pub(super) struct Write {
     pub by_key: Option<(KeyPlan, Arc<[FieldDescription]>)>,
     /// The views that the statement names the target through.
     pub through: Option<Through>,
+    /// What policies hold of it: whether the statement looks at the target's rows; `None` for
+    /// what the database does by itself.
+    pub secured: Option<bool>,
 }
 
 impl Write {
@@ -126,6 +129,9 @@ impl Session {
             count += rows.rows.num_rows() as u64;
             rows.rows = self.generate(&write.target, rows.rows).await?;
             self.check(&write.target, &rows.rows).await?;
+            if let Some(reads) = write.secured {
+                self.check_policies(&write.target, Event::Update, reads, &rows.rows).await?;
+            }
             if let Some(through) = &write.through {
                 self.check_through(&write.target, through, &rows.rows).await?;
             }
@@ -230,6 +236,7 @@ impl Session {
             portion: None,
             by_key: None,
             through: None,
+            secured: None,
         };
         self.run_delete(&write).await.map(|_| ())
     }
@@ -268,6 +275,7 @@ impl Session {
             portion: None,
             by_key: None,
             through: None,
+            secured: None,
         };
         let (fields, mut stream) = self.start_write(&write).await?;
         let mut result = Rewritten::default();
@@ -356,6 +364,10 @@ impl Session {
             }
         };
         let places: Vec<usize> = (0..values.len()).filter(|&i| values[i].is_some()).collect();
+        let names = |e: &Expr| !matches!(e, Expr::Value(_));
+        let reads = update.selection.is_some()
+            || update.returning.is_some()
+            || values.iter().flatten().any(names);
         match &through {
             None => {
                 self.require(&target, 'w', Some(&places))?;
@@ -365,10 +377,6 @@ impl Session {
                 self.require_returned(&target, &alias, update.returning.as_deref())?;
             }
             Some(through) => {
-                let names = |e: &Expr| !matches!(e, Expr::Value(_));
-                let reads = update.selection.is_some()
-                    || update.returning.is_some()
-                    || values.iter().flatten().any(names);
                 self.require_through(&target, through, Some(&places), reads)?;
                 refuse_portion(portion.is_some())?;
             }
@@ -389,6 +397,7 @@ impl Session {
             _ => Vec::new(),
         };
         self.install_target(&target)?;
+        self.secure_target(&target, through.as_ref(), Event::Update, reads)?;
         let mut items = target
             .def
             .columns
@@ -419,6 +428,7 @@ impl Session {
             portion,
             by_key: None,
             through,
+            secured: Some(reads),
         })
     }
 
@@ -445,6 +455,7 @@ impl Session {
         let (target, through) = self.write_target_through(name, Event::Delete)?;
         let named = through.as_ref().map_or(target.name.as_str(), Through::name);
         let alias = alias.map_or_else(|| named.to_owned(), |a| fold(&a.name));
+        let reads = delete.selection.is_some() || delete.returning.is_some();
         match &through {
             None => {
                 self.require(&target, 'd', None)?;
@@ -454,7 +465,6 @@ impl Session {
                 self.require_returned(&target, &alias, delete.returning.as_deref())?;
             }
             Some(through) => {
-                let reads = delete.selection.is_some() || delete.returning.is_some();
                 self.require_through(&target, through, None, reads)?;
                 refuse_portion(portion.is_some())?;
             }
@@ -474,6 +484,7 @@ impl Session {
             _ => Vec::new(),
         };
         self.install_target(&target)?;
+        self.secure_target(&target, through.as_ref(), Event::Delete, reads)?;
         // The columns are read only where RETURNING shows them.
         let items: Vec<SelectItem> = match &delete.returning {
             None => Vec::new(),
@@ -510,6 +521,7 @@ impl Session {
             portion,
             by_key: None,
             through,
+            secured: Some(reads),
         })
     }
 
@@ -518,7 +530,9 @@ impl Session {
         let table = self.shared.table(target.oid, None)?;
         let provider: Arc<dyn TableProvider> =
             Arc::new(table.as_ref().clone().with_internal_columns());
-        self.shared.scope.lock().overrides.insert(TARGET.to_owned(), provider);
+        let mut scope = self.shared.scope.lock();
+        scope.overrides.insert(TARGET.to_owned(), provider);
+        scope.target_event = None;
         Ok(())
     }
 
@@ -532,6 +546,10 @@ impl Session {
                 return Ok((Arc::clone(fields), rows));
             }
             self.install_target(&write.target)?;
+            if let Some(reads) = write.secured {
+                let event = if write.deletes { Event::Delete } else { Event::Update };
+                self.secure_target(&write.target, write.through.as_ref(), event, reads)?;
+            }
         }
         let planned = self.plan_write(write).await?;
         let fields = Arc::clone(&planned.fields);

@@ -9,8 +9,8 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::concat;
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArguments, Insert, ObjectName, OnInsert, Query, SelectItem, SetExpr, Statement,
-    TableObject, UnaryOperator, Value, ValueWithSpan,
+    Expr, FunctionArguments, Insert, ObjectName, OnConflict, OnConflictAction, OnInsert, Query,
+    SelectItem, SetExpr, Statement, TableObject, UnaryOperator, Value, ValueWithSpan,
 };
 use futures::StreamExt;
 
@@ -123,6 +123,9 @@ impl Session {
             return Err(PgError::unsupported("this form of INSERT"));
         }
         let (target, through) = self.write_target_through(name, Event::Insert)?;
+        if through.is_some() {
+            self.refuse_policies_behind_view(&target)?;
+        }
         let (overriding, insert) = Overriding::of(insert);
         let insert = insert.as_ref();
         let places = insert_places(&target, through.as_ref(), insert)?;
@@ -133,6 +136,13 @@ impl Session {
             Some(OnInsert::OnConflict(_)) if through.is_some() => {
                 return Err(PgError::unsupported("ON CONFLICT through a view")
                     .hint("Insert into the table that the view reads."));
+            }
+            Some(OnInsert::OnConflict(OnConflict {
+                action: OnConflictAction::DoUpdate(_),
+                ..
+            })) if self.shared.row_security(target.oid)?.is_some() => {
+                let what = "ON CONFLICT DO UPDATE of a table with row-level security";
+                return Err(PgError::unsupported(what));
             }
             Some(OnInsert::OnConflict(on)) => Some(super::conflict::Conflict::new(&target, on)?),
             Some(other) => return Err(PgError::unsupported(format!("INSERT {other}"))),
@@ -362,6 +372,7 @@ struct Writer<'a> {
 impl Writer<'_> {
     async fn write(&mut self, rows: RecordBatch) -> PgResult<()> {
         self.session.check(self.target, &rows).await?;
+        self.session.check_policies(self.target, Event::Insert, self.keep, &rows).await?;
         if let Some(through) = self.through {
             self.session.check_through(self.target, through, &rows).await?;
         }

@@ -13,8 +13,9 @@ use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{UInt32Type, UInt64Type};
 use datafusion::catalog::TableProvider;
 use datafusion::sql::sqlparser::ast::{
-    Distinct, GroupByExpr, LimitClause, Lock, LockTableMode, LockType, NonBlock, ObjectName,
-    ObjectNamePart, Query, Select, SetExpr, Statement, TableFactor, TableWithJoins, Visit, Visitor,
+    Distinct, Expr, Function, GroupByExpr, LimitClause, Lock, LockTableMode, LockType, NonBlock,
+    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor,
+    TableWithJoins, Visit, Visitor, visit_expressions,
 };
 use futures::StreamExt;
 
@@ -37,6 +38,14 @@ pub(super) struct Placed {
     pub fields: Arc<[FieldDescription]>,
     pub rows: RowStream,
     pub table: Option<Oid>,
+}
+
+fn holds_subquery(items: &Vec<SelectItem>) -> bool {
+    visit_expressions(items, |expr| match expr {
+        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
+    .is_break()
 }
 
 impl Session {
@@ -188,6 +197,22 @@ impl Session {
         if grouped || select.having.is_some() {
             return Err(refused("GROUP BY clause"));
         }
+        let aggregates = visit_expressions(&select.projection, |expr| match expr {
+            Expr::Function(Function { name, over: None, .. })
+                if name
+                    .0
+                    .last()
+                    .and_then(ObjectNamePart::as_ident)
+                    .is_some_and(|name| chronos_sql_ext::is_aggregate(&fold(name))) =>
+            {
+                ControlFlow::Break(())
+            }
+            _ => ControlFlow::Continue(()),
+        });
+        // One in a subquery is the subquery's own.
+        if aggregates.is_break() && !holds_subquery(&select.projection) {
+            return Err(refused("aggregate functions"));
+        }
         let mut locked = Vec::new();
         for lock in &locks {
             let mode = match lock.lock_type {
@@ -284,8 +309,8 @@ impl Session {
             Err(error) if error.code == "42501" && error.message.contains("relation") => {
                 return Ok(false);
             }
-            Err(error) if error.code == "55000" => {
-                return Err(PgError::unsupported("locking the rows of a view"));
+            Err(error) if error.code == "42809" => {
+                return Err(PgError::unsupported("locking the rows of what is no table"));
             }
             Err(error) => return Err(error),
         };
@@ -379,7 +404,7 @@ impl Session {
 }
 
 /// What the names of locked tables begin with while they are planned.
-const LOCKED: &str = "\u{1}locked";
+pub(super) const LOCKED: &str = "\u{1}locked";
 
 /// Refuses locks in subqueries, which nothing would take. In a statement that changes the very
 /// table they are not needed: changing a row locks it, and whoever comes second looks again.

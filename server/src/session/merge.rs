@@ -281,7 +281,15 @@ impl Session {
         types: &[Option<chronos_catalog::SqlType>],
     ) -> PgResult<Parts> {
         let (name, alias) = Self::target_factor(&merge.table)?;
-        let target = self.write_target(name)?;
+        let target = self.write_target(name).map_err(|error| match error.code {
+            "42809" => {
+                let message = format!("cannot execute MERGE on relation \"{name}\"");
+                PgError::new("0A000", message)
+                    .detail("This operation is supported for tables only.")
+            }
+            _ => error,
+        })?;
+        self.refuse_policies(&target, "MERGE into")?;
         let alias = alias.map_or_else(|| target.name.clone(), |a| fold(&a.name));
         let from = TableWithJoins { relation: merge.source.clone(), joins: Vec::new() };
         let mut sources = self.relations(std::slice::from_ref(&from), types).await?;

@@ -7,6 +7,7 @@
 //! - `history`: functions and statements about the past.
 //! - `transaction`, `settings`, `facts`, `show`, `prepared`, `cursor`: the session's own state.
 //! - `backends`, `locks`, `coordination`: what sessions do to one another.
+//! - `views`, `row_security`: writing through views, and which rows a role sees and writes.
 //! - `infer`, `parameters`: the types of parameters.
 //! - `shared`: what planning and functions see of it.
 
@@ -51,6 +52,7 @@ mod prepared;
 mod privileges;
 mod query;
 mod returning;
+mod row_security;
 mod scalar_relations;
 #[expect(clippy::module_inception, reason = "the session is what the module is named after")]
 mod session;

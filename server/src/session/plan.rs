@@ -143,7 +143,11 @@ impl Session {
         rewrite(&mut statement);
         super::functions::rewrite(&mut statement);
         super::scalar_relations::rewrite(&mut statement, &state);
-        self.shared.scope.lock().restricted.clear();
+        {
+            let mut scope = self.shared.scope.lock();
+            scope.restricted.clear();
+            scope.row_filtered = false;
+        }
         let catalog = SessionCatalog(Arc::clone(&self.shared));
         let bound = chronos_sql_ext::bind(&statement, &catalog)?;
         let names = match sql {
@@ -153,7 +157,10 @@ impl Session {
         let plan =
             state.statement_to_plan(DfStatement::Statement(Box::new(bound.statement))).await?;
         let fields = self.fields(&described(&plan, &state), &names)?;
-        let (instants, holds_instants) = (bound.instant_parameters, bound.holds_instants);
+        // What a policy says may depend on more than a kept plan is kept under.
+        let filtered = self.shared.scope.lock().row_filtered;
+        let (instants, holds_instants) =
+            (bound.instant_parameters, bound.holds_instants || filtered);
         let only_described = values.is_none();
         let plan = match values {
             Some(values) if !values.is_empty() => plan.with_param_values(values)?,

@@ -58,7 +58,7 @@ fn not_owner(object: &Object) -> PgError {
 }
 
 /// An object as it is now, or as it was last: privileges are those of today.
-fn today(objects: &Objects, oid: Oid, now: ReadTs) -> Option<&Arc<Object>> {
+pub(super) fn today(objects: &Objects, oid: Oid, now: ReadTs) -> Option<&Arc<Object>> {
     objects.get(oid, now).or_else(|| objects.history(oid).last().map(|v| &v.object))
 }
 

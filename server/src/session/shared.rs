@@ -66,6 +66,11 @@ pub(super) struct Scope {
     pub overrides: HashMap<String, Arc<dyn TableProvider>>,
     /// The owners of the views around what is planned, the innermost last.
     pub acting: Vec<Oid>,
+    /// What the statement does to the target that it offers, and whether it looks at its rows;
+    /// `None` for what no policy holds of.
+    pub target_event: Option<(super::views::Event, bool)>,
+    /// A policy has filtered what is planned.
+    pub row_filtered: bool,
     /// The tables of the plan that is made of which only some columns may be read.
     pub restricted: Vec<Restricted>,
 }
@@ -421,6 +426,14 @@ fn absent(
 impl TemporalCatalog for SessionCatalog {
     fn resolve(&self, name: &TableReference, time: Option<SystemTime>) -> DfResult<Resolved> {
         self.resolve_checked(name, time).map_err(external)
+    }
+
+    fn row_filter(
+        &self,
+        name: &TableReference,
+        provider: &dyn TableProvider,
+    ) -> DfResult<Option<(String, datafusion::sql::sqlparser::ast::Expr)>> {
+        self.0.row_filter(name, provider).map_err(external)
     }
 
     fn enter(&self, owner: Oid) {

@@ -334,7 +334,9 @@ impl Through {
         width: Option<usize>,
     ) -> PgResult<Vec<usize>> {
         if named.is_empty() {
-            let width = width.unwrap_or(usize::MAX);
+            // How many a query gives is known later: as many as can take values.
+            let able = self.columns().take_while(|(.., place)| place.is_some()).count();
+            let width = width.unwrap_or(able);
             return self.columns().take(width).map(|(name, ..)| self.place(name)).collect();
         }
         let mut places = Vec::with_capacity(named.len());

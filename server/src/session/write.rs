@@ -95,7 +95,7 @@ impl Session {
     /// The table of that name, to be written to.
     ///
     /// # Errors
-    /// 42P01; 42809 for what is no table; 42501 in a system schema.
+    /// 42P01; 42809 for what is no table, views among them; 42501 in a system schema.
     pub(super) fn write_target(&self, name: &ObjectName) -> PgResult<WriteTarget> {
         let name = relation(name, &self.shared.identity.database)?;
         self.write_target_named(&name)
@@ -121,10 +121,6 @@ impl Session {
                 name: object.name.clone(),
                 def: Arc::clone(def),
             }),
-            Relation::View { .. } => {
-                let message = format!("cannot write to view \"{}\"", name.name);
-                Err(PgError::new("55000", message))
-            }
             _ => Err(PgError::new("42809", format!("\"{name}\" is not a table"))),
         }
     }

@@ -81,6 +81,14 @@ pub(crate) fn bind_view(query: &mut Query, catalog: &dyn TemporalCatalog) -> Res
     }
 }
 
+/// Binds a condition that is kept as text.
+pub(crate) fn bind_condition(condition: &mut Expr, catalog: &dyn TemporalCatalog) -> Result<()> {
+    match condition.visit(&mut Binder::new(catalog)) {
+        ControlFlow::Break(error) => Err((*error).into()),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
 /// A CTE in scope.
 #[derive(Clone)]
 struct Scoped {

@@ -174,6 +174,13 @@ fn alter_relation(cursor: &mut Cursor<'_, '_>) -> Result<Option<Extension>> {
     let if_exists = cursor.word("IF") && cursor.word("EXISTS");
     // Another form may have words here that are no name.
     let Ok(name) = cursor.name() else { return Ok(None) };
+    if kind == RelationKind::View && cursor.comes("RENAME") {
+        let [_, second] = cursor.parser.peek_tokens();
+        if !matches!(&second, Token::Word(w) if w.value.eq_ignore_ascii_case("to")) {
+            cursor.skip_to(&[]);
+            return Ok(Some(Extension::Refused { what: "ALTER VIEW … RENAME COLUMN".into() }));
+        }
+    }
     let change: fn(Ident) -> RelationChange = if cursor.word("RENAME") && cursor.word("TO") {
         RelationChange::Rename
     } else if cursor.word("SET") && cursor.word("SCHEMA") {

@@ -18,6 +18,7 @@ mod guard;
 mod inheritance;
 mod merge;
 mod period;
+mod refused;
 mod source;
 mod spelling;
 mod table;
@@ -64,6 +65,7 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
     let kind = match extensions::parse(source, tokens)? {
         Some(extension) => StatementKind::Extension(extension),
         None => {
+            refused::check(tokens)?;
             let plain = spelling::plain(tokens);
             let tokens = inheritance::strip(plain.as_deref().unwrap_or(tokens));
             let tokens = table::plain(period::plain(tokens));

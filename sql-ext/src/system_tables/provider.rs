@@ -69,6 +69,8 @@ impl SystemTable {
                 "pg_timezone_names" => cluster::pg_timezone_names(rows),
                 "pg_tables" => views::pg_tables(c, rows),
                 "pg_views" => views::pg_views(c, rows),
+                "pg_policy" => views::pg_policy(c, rows),
+                "pg_policies" => views::pg_policies(c, rows),
                 "pg_indexes" => views::pg_indexes(c, rows),
                 "pg_sequences" => views::pg_sequences(c, rows),
                 "pg_stat_user_tables"

@@ -46,7 +46,12 @@ pub(crate) fn pg_class(c: &SystemCatalog, rows: &mut Rows) {
         });
         let natts = if kind == 'S' { 3 } else { rel.columns().len() };
         let options: Vec<String> = def
-            .map(|d| d.options.iter().map(|(k, v)| format!("{k}={v}")).collect())
+            .map(|d| &d.options)
+            .or(match &rel.object.relation {
+                Relation::View { options, .. } => Some(options),
+                _ => None,
+            })
+            .map(|options| options.iter().map(|(k, v)| format!("{k}={v}")).collect())
             .unwrap_or_default();
         rows.push([
             ("oid", rel.oid.into()),
@@ -67,6 +72,8 @@ pub(crate) fn pg_class(c: &SystemCatalog, rows: &mut Rows) {
             ("relchecks", checks.into()),
             ("relhasrules", (kind == 'v').into()),
             ("relhastriggers", foreign_keys.into()),
+            ("relrowsecurity", rel.object.row_security.enabled.into()),
+            ("relforcerowsecurity", rel.object.row_security.forced.into()),
             ("relispopulated", true.into()),
             ("relreplident", if kind == 'r' { "d" } else { "n" }.into()),
             ("relacl", acl(&rel.object.acl)),

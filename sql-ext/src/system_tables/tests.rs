@@ -79,6 +79,7 @@ fn object(name: &str, namespace: u32, relation: Relation) -> Object {
         comments: BTreeMap::new(),
         acl: Vec::new(),
         column_acl: BTreeMap::new(),
+        row_security: chronos_catalog::RowSecurity::default(),
         relation,
     }
 }

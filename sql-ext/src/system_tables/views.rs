@@ -1,9 +1,9 @@
 //! The views of `pg_catalog` that show relations by name, and statistics.
 
-use chronos_catalog::Relation;
+use chronos_catalog::{PolicyCommand, Relation};
 
 use super::catalog::SystemCatalog;
-use super::rows::Rows;
+use super::rows::{Cell, Rows};
 use super::types;
 use crate::bind::normal;
 use crate::view::{SimpleView, is_aggregate};
@@ -24,13 +24,70 @@ pub(crate) fn pg_tables(c: &SystemCatalog, rows: &mut Rows) {
     for (rel, _) in c.tables() {
         rows.push([
             ("hasindexes", indexes.iter().any(|i| i.table.oid == rel.oid).into()),
-            ("schemaname", rel.schema.into()),
+            ("schemaname", rel.schema.as_str().into()),
             ("tablename", rel.object.name.as_str().into()),
             ("tableowner", c.role_name(rel.object.owner.0).into()),
             ("hasrules", false.into()),
             ("hastriggers", false.into()),
-            ("rowsecurity", false.into()),
+            ("rowsecurity", rel.object.row_security.enabled.into()),
         ]);
+    }
+}
+
+pub(crate) fn pg_policy(c: &SystemCatalog, rows: &mut Rows) {
+    for (rel, _) in c.tables() {
+        for policy in &rel.object.row_security.policies {
+            let command = match policy.command {
+                PolicyCommand::All => "*",
+                PolicyCommand::Select => "r",
+                PolicyCommand::Insert => "a",
+                PolicyCommand::Update => "w",
+                PolicyCommand::Delete => "d",
+            };
+            let roles = policy.roles.iter().map(|role| i64::from(role.0));
+            let roles: Vec<i64> = if policy.roles.is_empty() { vec![0] } else { roles.collect() };
+            rows.push([
+                ("oid", policy.oid.into()),
+                ("polname", policy.name.as_str().into()),
+                ("polrelid", rel.oid.into()),
+                ("polcmd", command.into()),
+                ("polpermissive", policy.permissive.into()),
+                ("polroles", Cell::List(roles.into_iter().map(Cell::Int).collect())),
+                ("polqual", policy.using.as_deref().into()),
+                ("polwithcheck", policy.check.as_deref().into()),
+            ]);
+        }
+    }
+}
+
+pub(crate) fn pg_policies(c: &SystemCatalog, rows: &mut Rows) {
+    for (rel, _) in c.tables() {
+        for policy in &rel.object.row_security.policies {
+            let command = match policy.command {
+                PolicyCommand::All => "ALL",
+                PolicyCommand::Select => "SELECT",
+                PolicyCommand::Insert => "INSERT",
+                PolicyCommand::Update => "UPDATE",
+                PolicyCommand::Delete => "DELETE",
+            };
+            let mut roles: Vec<Cell> =
+                policy.roles.iter().map(|role| c.role_name(role.0).into()).collect();
+            if roles.is_empty() {
+                roles.push("public".into());
+            }
+            let permissive = if policy.permissive { "PERMISSIVE" } else { "RESTRICTIVE" };
+            let bracketed = |text: &Option<String>| text.as_ref().map(|t| format!("({t})"));
+            rows.push([
+                ("schemaname", rel.schema.as_str().into()),
+                ("tablename", rel.object.name.as_str().into()),
+                ("policyname", policy.name.as_str().into()),
+                ("permissive", permissive.into()),
+                ("roles", Cell::List(roles)),
+                ("cmd", command.into()),
+                ("qual", bracketed(&policy.using).into()),
+                ("with_check", bracketed(&policy.check).into()),
+            ]);
+        }
     }
 }
 

@@ -79,6 +79,7 @@ impl World {
             comments: BTreeMap::new(),
             acl: Vec::new(),
             column_acl: BTreeMap::new(),
+            row_security: chronos_catalog::RowSecurity::default(),
             relation: Relation::Table(def),
         };
         let changes = vec![ObjectChange { oid: TABLE, object: Some(object) }];

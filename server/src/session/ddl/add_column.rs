@@ -139,6 +139,7 @@ impl Session {
             portion: None,
             by_key: None,
             through: None,
+            secured: None,
         };
         Box::pin(self.run_update(&write)).await.map(|_| ())
     }

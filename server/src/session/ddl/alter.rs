@@ -107,6 +107,7 @@ impl Session {
                 }
                 def.columns[place].name.clone_from(&new);
                 super::options::rename_column(&mut def, &old, &new);
+                super::policy::rename_column(&mut object, &old, &new)?;
                 object.relation = Relation::Table(Arc::new(def));
                 self.change(target.oid, Some(object)).await?;
                 return self.change_views_after(views).await;
@@ -167,6 +168,18 @@ impl Session {
                 }
                 // The rows' shape stays.
                 def.schema_version -= 1;
+            }
+            Op::EnableRowLevelSecurity => {
+                return self.set_row_security(target, object, Some(true), None).await;
+            }
+            Op::DisableRowLevelSecurity => {
+                return self.set_row_security(target, object, Some(false), None).await;
+            }
+            Op::ForceRowLevelSecurity => {
+                return self.set_row_security(target, object, None, Some(true)).await;
+            }
+            Op::NoForceRowLevelSecurity => {
+                return self.set_row_security(target, object, None, Some(false)).await;
             }
             Op::OwnerTo { new_owner } => {
                 return self.change_owner(target.oid, &super::roles::owner_name(new_owner)).await;

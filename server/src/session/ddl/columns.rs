@@ -115,12 +115,14 @@ pub(super) fn column(def: &ColumnDef, id: u32, table: &str) -> PgResult<NewColum
                 return Err(PgError::new("42601", message));
             }
             ColumnOption::Default(expr) => new.default = Some(expr.clone()),
-            ColumnOption::PrimaryKey(_) => {
+            ColumnOption::PrimaryKey(key) => {
+                refuse_deferrable(key.characteristics.as_ref())?;
                 new.column.not_null = true;
                 let kind = NewKind::PrimaryKey(vec![name.clone()]);
                 new.constraints.push(NewConstraint::new(given, kind));
             }
-            ColumnOption::Unique(_) => {
+            ColumnOption::Unique(key) => {
+                refuse_deferrable(key.characteristics.as_ref())?;
                 let kind = NewKind::Unique(vec![name.clone()]);
                 new.constraints.push(NewConstraint::new(given, kind));
             }

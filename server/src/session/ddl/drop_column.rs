@@ -35,6 +35,10 @@ impl Session {
         };
         let what = format!("column {name} of table {}", target.name);
         let mut object = self.table_object(target)?;
+        let policies = super::policy::policies_of_column(&object, &name);
+        let named = policies.iter().map(|p| format!("policy {p} on table {}", target.name));
+        self.dependents(&what, named.collect(), cascade)?;
+        object.row_security.policies.retain(|p| !policies.contains(&p.name));
         let mut dropped = vec![def.columns[place].id];
         let generated: Vec<(ColumnId, String)> = def
             .columns
@@ -166,7 +170,7 @@ fn concerns(kind: &ConstraintKind, id: ColumnId, name: &str) -> bool {
 }
 
 /// Whether an expression names a column.
-fn names_column(text: &str, name: &str) -> bool {
+pub(super) fn names_column(text: &str, name: &str) -> bool {
     let Ok(expr) = parse_expr(text) else { return false };
     visit_expressions(&expr, |e| {
         let named = match e {

@@ -11,6 +11,7 @@ mod identity;
 mod index;
 mod like;
 mod options;
+mod policy;
 mod relations;
 mod rename;
 mod roles;
@@ -74,6 +75,9 @@ impl Session {
             Statement::CreateSequence { .. } => self.create_sequence(sql).await,
             Statement::Drop { .. } => self.drop_objects(sql).await,
             Statement::AlterTable(alter) => Box::pin(self.alter_table(alter)).await,
+            Statement::CreatePolicy(create) => Box::pin(self.create_policy(create)).await,
+            Statement::AlterPolicy(alter) => Box::pin(self.alter_policy(alter)).await,
+            Statement::DropPolicy(drop) => self.drop_policy(drop).await,
             Statement::Lock(lock) => self.lock_table(lock),
             Statement::Truncate(truncate) => Box::pin(self.truncate(truncate)).await,
             Statement::Comment { .. } => self.comment(sql).await,
@@ -226,6 +230,7 @@ pub(in crate::session) fn object(
         comments: std::collections::BTreeMap::new(),
         acl: Vec::new(),
         column_acl: std::collections::BTreeMap::new(),
+        row_security: chronos_catalog::RowSecurity::default(),
         relation,
     }
 }

@@ -7,12 +7,16 @@ use chronos_catalog::{INDEX_COMMENT, NameKind, Object, Oid, Relation, TEMPORARY_
 use chronos_sql_ext::access::RoleName;
 use chronos_sql_ext::{SimpleView, StatementKind, is_aggregate};
 use datafusion::sql::sqlparser::ast::{
-    CommentObject, CreateTableOptions, CreateView, Expr, Ident, ObjectName, ObjectNamePart, Query,
-    SchemaName, SqlOption, Statement, Value, visit_relations, visit_relations_mut,
+    CommentObject, CreateTableOptions, CreateView, Expr, Ident, Join, JoinConstraint, JoinOperator,
+    ObjectName, ObjectNamePart, Query, SchemaName, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, SqlOption, Statement, Value, visit_relations,
+    visit_relations_mut,
 };
 
 use super::{NameScope, object};
 use crate::error::{PgError, PgResult};
+use crate::session::api::FieldDescription;
+use crate::session::build;
 use crate::session::names::{RelationName, SYSTEM_SCHEMAS, fold, no_relation, relation, single};
 use crate::session::session::Session;
 
@@ -110,6 +114,8 @@ impl Session {
             return Err(PgError::new("42P16", "cannot change name or type of a view column")
                 .hint("Drop the view and create it again."));
         }
+        // `*` means the columns of now, whatever is added later.
+        self.write_out_wildcards(&mut query, &planned.fields).await;
         let text = chronos_sql_ext::query_text(&query)?;
         if options.contains_key("check_option") {
             SimpleView::of(&text, &is_aggregate).map_err(|why| {
@@ -127,6 +133,68 @@ impl Session {
         let owner = self.owner(&scope);
         self.change(oid, Some(object(&name.name, Some(namespace), owner, relation))).await?;
         Ok("CREATE VIEW".to_owned())
+    }
+
+    /// Names the columns that the wildcards of a query stand for. `fields` are the query's.
+    async fn write_out_wildcards(&mut self, query: &mut Query, fields: &[FieldDescription]) {
+        let with = std::mem::replace(&mut self.statement_with, query.with.clone());
+        let mut selects = Vec::new();
+        leaves(&mut query.body, &mut selects);
+        for select in selects {
+            let is_wildcard = |item: &SelectItem| {
+                matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+            };
+            if !select.projection.iter().any(is_wildcard) {
+                continue;
+            }
+            let merges = |join: &Join| match &join.join_operator {
+                JoinOperator::Join(on)
+                | JoinOperator::Inner(on)
+                | JoinOperator::Left(on)
+                | JoinOperator::LeftOuter(on)
+                | JoinOperator::Right(on)
+                | JoinOperator::RightOuter(on)
+                | JoinOperator::FullOuter(on) => {
+                    matches!(on, JoinConstraint::Using(_) | JoinConstraint::Natural)
+                }
+                _ => false,
+            };
+            if select.from.iter().any(|from| from.joins.iter().any(merges)) {
+                // The columns that USING merges belong to no relation.
+                if let [SelectItem::Wildcard(_)] = select.projection.as_slice() {
+                    let named = fields.iter().map(|field| build::column(&field.name));
+                    select.projection = named.map(SelectItem::UnnamedExpr).collect();
+                }
+                continue;
+            }
+            // Where a relation has no name, its columns do not change either.
+            let Ok(relations) = self.relations(&select.from, &[]).await else { continue };
+            let of = |alias: &str| {
+                let found = relations.iter().filter(move |(name, _)| name == alias);
+                found.flat_map(|(name, fields)| columns_of(name, fields)).collect::<Vec<_>>()
+            };
+            let mut items = Vec::new();
+            for item in std::mem::take(&mut select.projection) {
+                match &item {
+                    SelectItem::Wildcard(_) => items.extend(
+                        relations.iter().flat_map(|(name, fields)| columns_of(name, fields)),
+                    ),
+                    SelectItem::QualifiedWildcard(
+                        SelectItemQualifiedWildcardKind::ObjectName(name),
+                        _,
+                    ) => {
+                        let last = name.0.last().and_then(ObjectNamePart::as_ident).map(fold);
+                        match of(&last.unwrap_or_default()) {
+                            columns if columns.is_empty() => items.push(item),
+                            columns => items.extend(columns),
+                        }
+                    }
+                    _ => items.push(item),
+                }
+            }
+            select.projection = items;
+        }
+        self.statement_with = with;
     }
 
     pub(super) async fn comment(&mut self, sql: &Statement) -> PgResult<String> {
@@ -236,6 +304,23 @@ fn key_index(scope: &NameScope, name: &RelationName) -> Option<(Oid, Oid)> {
     })
 }
 
+fn columns_of(relation: &str, fields: &[FieldDescription]) -> Vec<SelectItem> {
+    let columns = fields.iter().map(|field| build::qualified(relation, &field.name));
+    columns.map(SelectItem::UnnamedExpr).collect()
+}
+
+/// The SELECTs that a query's rows come from.
+fn leaves<'q>(body: &'q mut SetExpr, selects: &mut Vec<&'q mut Select>) {
+    match body {
+        SetExpr::Select(select) => selects.push(select),
+        SetExpr::SetOperation { left, right, .. } => {
+            leaves(left, selects);
+            leaves(right, selects);
+        }
+        _ => {}
+    }
+}
+
 /// WITH (…) of a view.
 fn view_options(given: &CreateTableOptions) -> PgResult<BTreeMap<String, String>> {
     let given = match given {
@@ -310,7 +395,7 @@ fn reads_temporary(query: &Query) -> bool {
 }
 
 /// Gives every table name its schema; names of WITH queries stay.
-fn qualify(query: &mut Query, scope: &NameScope, database: &str) -> PgResult<()> {
+pub(super) fn qualify(query: &mut Query, scope: &NameScope, database: &str) -> PgResult<()> {
     let mut with: Vec<String> = Vec::new();
     collect_with(query, &mut with);
     let mut failed = None;

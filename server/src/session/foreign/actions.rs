@@ -76,6 +76,7 @@ impl Session {
             portion: None,
             by_key: None,
             through: None,
+            secured: None,
         };
         let result = match deletes {
             true => Box::pin(self.run_delete(&write)).await,

@@ -80,6 +80,7 @@ impl Session {
 
     pub(super) async fn restore(&mut self, restore: &Restore) -> PgResult<Response> {
         let target = self.write_target(&restore.table)?;
+        self.refuse_policies(&target, "RESTORE of")?;
         self.require_owner(&self.scope()?, target.oid)?;
         let at = self.moment(&target, &restore.to).await?;
         self.shared.engine.close_instant(at).await?;
@@ -413,6 +414,7 @@ impl Session {
 
     /// What undoing a commit in one table comes to, and how many versions it ends.
     async fn reverted(&mut self, target: &WriteTarget, ts: CommitTs) -> PgResult<(i64, Work)> {
+        self.refuse_policies(target, "REVERT TRANSACTION in")?;
         let versions = {
             let guard = self.shared.transaction.read().await;
             let transaction = guard.as_ref().ok_or_else(crate::session::session::aborted)?;
