@@ -239,14 +239,13 @@ pub(crate) struct Hoisted {
 }
 
 /// Whether a plan is nothing but filters and projections over what no outer row changes: what
-/// DataFusion makes a join of.
+/// DataFusion makes a join of. A condition does not rise above another alias.
 pub(crate) fn is_chain(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Projection(p) => {
             !p.expr.iter().any(Expr::contains_outer) && is_chain(&p.input)
         }
         LogicalPlan::Filter(f) => is_chain(&f.input),
-        LogicalPlan::SubqueryAlias(a) => is_chain(&a.input),
         other => other.all_out_ref_exprs().is_empty(),
     }
 }

@@ -111,7 +111,7 @@ fn of_union(mut union: Union) -> Result<Transformed<LogicalPlan>> {
                 _ => {}
             }
         }
-        let Some(ty) = ty.filter(wants_type) else { continue };
+        let Some(ty) = ty.filter(|ty| !is_character(ty)) else { continue };
         for side in open {
             let Some(mut own) = projection(&union.inputs[side]) else { continue };
             let (qualifier, name) = own.expr[column].qualified_name();
@@ -221,6 +221,7 @@ pub(crate) fn type_literals(expr: Expr, schema: &DFSchema) -> Result<Transformed
             let ty = operand.as_ref().and_then(|operand| sql_type(operand, schema));
             let mut results = when_then_expr.iter().map(|(_, then)| then).chain(&else_expr);
             let result = results.find(|e| !is_unknown(e)).and_then(|e| sql_type(e, schema));
+            let result = result.filter(|ty| !is_character(ty));
             let when_then_expr = when_then_expr
                 .into_iter()
                 .map(|(when, then)| (Box::new(like(*when, &ty)), Box::new(like(*then, &result))))

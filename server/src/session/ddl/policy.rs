@@ -1,9 +1,12 @@
 //! CREATE, ALTER and DROP POLICY, and which tables have row-level security.
 
+use std::ops::ControlFlow;
+
 use chronos_catalog::{Object, Oid, Policy, PolicyCommand, SqlType};
 use datafusion::sql::sqlparser::ast::{
     AlterPolicy, AlterPolicyOperation, CreatePolicy, CreatePolicyCommand, CreatePolicyType,
-    DropPolicy, Expr, ObjectName, Owner, SelectItem, SetExpr, Statement,
+    DropPolicy, Expr, Function, ObjectName, ObjectNamePart, Owner, SelectItem, SetExpr, Statement,
+    visit_expressions,
 };
 
 use super::drop_column::names_column;
@@ -139,6 +142,7 @@ impl Session {
         condition: Option<&Expr>,
     ) -> PgResult<Option<String>> {
         let Some(condition) = condition else { return Ok(None) };
+        refuse_aggregates(condition)?;
         let item = build::aliased(condition.clone(), "policy");
         let mut query = build::select(vec![item], vec![build::table_named(table.clone())], None);
         qualify(&mut query, &self.scope()?, &self.shared.identity.database)?;
@@ -198,6 +202,33 @@ pub(super) fn rename_column(object: &mut Object, old: &str, new: &str) -> PgResu
         }
     }
     Ok(())
+}
+
+/// A policy looks at one row; what stands in a subquery is the subquery's own.
+fn refuse_aggregates(condition: &Expr) -> PgResult<()> {
+    let found = visit_expressions(condition, |expr| match expr {
+        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
+            ControlFlow::Break(Ok(()))
+        }
+        Expr::Function(Function { over: Some(_), .. }) => ControlFlow::Break(Err(PgError::new(
+            "42P20",
+            "window functions are not allowed in policy expressions",
+        ))),
+        Expr::Function(Function { name, .. })
+            if name
+                .0
+                .last()
+                .and_then(ObjectNamePart::as_ident)
+                .is_some_and(|name| chronos_sql_ext::is_aggregate(&fold(name))) =>
+        {
+            ControlFlow::Break(Err(PgError::new(
+                "42803",
+                "aggregate functions are not allowed in policy expressions",
+            )))
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    found.break_value().unwrap_or(Ok(()))
 }
 
 fn fits(command: PolicyCommand, using: bool, check: bool) -> PgResult<()> {
