@@ -39,6 +39,25 @@ pub fn letter(privilege: &str) -> Option<char> {
     })
 }
 
+/// The privilege of a letter.
+pub fn word(letter: char) -> Option<&'static str> {
+    Some(match letter {
+        'r' => "SELECT",
+        'a' => "INSERT",
+        'w' => "UPDATE",
+        'd' => "DELETE",
+        'D' => "TRUNCATE",
+        'x' => "REFERENCES",
+        't' => "TRIGGER",
+        'U' => "USAGE",
+        'C' => "CREATE",
+        'c' => "CONNECT",
+        'T' => "TEMPORARY",
+        'X' => "EXECUTE",
+        _ => return None,
+    })
+}
+
 /// The letters of all privileges that an object has.
 pub fn all(relation: &Relation) -> &'static str {
     match relation {

@@ -98,6 +98,13 @@ fn keep(
     settings: &TextSettings,
 ) -> Result<Transformed<Expr>> {
     let (_, source) = inner.to_field(schema)?;
+    if from == to
+        && source.data_type() == field.data_type()
+        && source.metadata() == field.metadata()
+        && matches!(inner, Expr::Column(_))
+    {
+        return Ok(Transformed::yes(inner));
+    }
     if source.metadata().is_empty() && field.metadata().is_empty() {
         let data_type = field.data_type().clone();
         return Ok(Transformed::yes(Expr::Cast(Cast::new(Box::new(inner), data_type))));

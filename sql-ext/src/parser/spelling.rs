@@ -113,6 +113,7 @@ fn view_options(tokens: &[TokenWithSpan], name: usize) -> Vec<TokenWithSpan> {
 ///   [`crate::bind`] writes out.
 /// - `FOR NO KEY UPDATE` is `FOR UPDATE`, `FOR KEY SHARE` is `FOR SHARE`: the locks of rows have
 ///   two strengths, and the stronger one does what the weaker one promises.
+/// - `pg_catalog.substring(x, y)`, a word of the grammar otherwise, is `substring(x, y)`.
 fn everywhere(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
     let wanted = |(i, t): (usize, &TokenWithSpan)| match &t.token {
         Token::CustomBinaryOperator(_) => true,
@@ -121,7 +122,16 @@ fn everywhere(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
         }
         Token::Word(_) if types_literal(tokens, i) => true,
         Token::Word(_) => {
-            let words = ["trim", "similar", "using", "isnull", "symmetric", "asymmetric", "key"];
+            let words = [
+                "trim",
+                "similar",
+                "using",
+                "pg_catalog",
+                "isnull",
+                "symmetric",
+                "asymmetric",
+                "key",
+            ];
             words.iter().any(|word| is_word(Some(t), word))
         }
         _ => false,
@@ -202,6 +212,16 @@ fn everywhere(tokens: &[TokenWithSpan]) -> Option<Vec<TokenWithSpan>> {
                 if is_word(Some(before), "no") {
                     out.pop();
                 }
+            }
+            (Token::Word(_), _)
+                if is_word(Some(token), "pg_catalog")
+                    && tokens.get(at).is_some_and(|t| t.token == Token::Period)
+                    && ["substring", "position", "overlay", "trim", "ceil", "floor"]
+                        .iter()
+                        .any(|word| is_word(tokens.get(at + 1), word))
+                    && tokens.get(at + 2).is_some_and(|t| t.token == Token::LParen) =>
+            {
+                at += 1;
             }
             // `ORDER BY x USING >`
             (Token::Word(_), _)

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use chronos_catalog::{Objects, ReadTs};
 use datafusion::catalog::{TableFunctionImpl, TableProvider};
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::common::Result;
+use datafusion::logical_expr::{Expr, ScalarUDF};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::correlate::CorrelatedSubqueries;
@@ -12,6 +13,7 @@ use super::functions;
 use super::provider::SystemTable;
 use super::session::SystemSession;
 use super::shape::{shape, shapes};
+use crate::error::Error;
 use crate::lateral::LateralJoins;
 
 /// The system tables and functions at one instant, in one session.
@@ -52,7 +54,37 @@ impl SystemCatalog {
 
     /// The functions that make rows, by name.
     pub fn table_functions(&self) -> Vec<(&'static str, Arc<dyn TableFunctionImpl>)> {
-        Vec::new()
+        let of = |(name, view)| {
+            let table = SystemTable { catalog: self.clone(), shape: shape("pg_catalog", view)? };
+            let function: Arc<dyn TableFunctionImpl> = Arc::new(ViewFunction(name, table));
+            Some((name, function))
+        };
+        VIEW_FUNCTIONS.iter().copied().filter_map(of).collect()
+    }
+}
+
+/// The functions that PostgreSQL's views of the same rows are made of.
+const VIEW_FUNCTIONS: &[(&str, &str)] = &[
+    ("pg_available_extensions", "pg_available_extensions"),
+    ("pg_cursor", "pg_cursors"),
+    ("pg_hba_file_rules", "pg_hba_file_rules"),
+    ("pg_lock_status", "pg_locks"),
+    ("pg_prepared_statement", "pg_prepared_statements"),
+    ("pg_show_all_settings", "pg_settings"),
+    ("pg_timezone_names", "pg_timezone_names"),
+];
+
+/// A function without arguments whose rows are those of a view.
+#[derive(Debug)]
+struct ViewFunction(&'static str, SystemTable);
+
+impl TableFunctionImpl for ViewFunction {
+    fn call(&self, args: &[Expr]) -> Result<Arc<dyn TableProvider>> {
+        if args.is_empty() {
+            return Ok(Arc::new(self.1.clone()));
+        }
+        let message = format!("function {}() takes no arguments", self.0);
+        Err(Error::postgres("42883", message).into())
     }
 }
 

@@ -8,7 +8,22 @@ use super::rows::{Cell, Rows};
 use super::static_rows::namespace_oid;
 
 /// The identifier of the database, as of PostgreSQL's `postgres`.
-pub(crate) const DATABASE: u32 = 5;
+pub(crate) const DATABASE: u32 = 16_384;
+
+/// What the database is also called, and its number under that name.
+const MAINTENANCE: (&str, u32) = ("postgres", 5);
+
+/// The number of a database, by its name.
+pub(crate) fn database_oid(name: &str) -> u32 {
+    if name == MAINTENANCE.0 { MAINTENANCE.1 } else { DATABASE }
+}
+
+/// The names of the database: its own, and that which tools connect to by default.
+fn databases(c: &SystemCatalog) -> [(u32, String); 2] {
+    let current = c.session.database();
+    let own = if current == MAINTENANCE.0 { "chronos".to_owned() } else { current };
+    [(DATABASE, own), (MAINTENANCE.1, MAINTENANCE.0.to_owned())]
+}
 
 /// The schemas: identifier, name, owner and access list.
 pub(crate) fn namespaces(c: &SystemCatalog) -> Vec<(u32, String, u32, Vec<String>)> {
@@ -44,18 +59,20 @@ pub(crate) fn pg_namespace(c: &SystemCatalog, rows: &mut Rows) {
 }
 
 pub(crate) fn pg_database(c: &SystemCatalog, rows: &mut Rows) {
-    rows.push([
-        ("oid", DATABASE.into()),
-        ("datname", c.session.database().into()),
-        ("datdba", Oid::SUPERUSER.into()),
-        ("encoding", 6.into()),
-        ("datlocprovider", "c".into()),
-        ("datallowconn", true.into()),
-        ("datconnlimit", (-1).into()),
-        ("dattablespace", 1663.into()),
-        ("datcollate", "C.UTF-8".into()),
-        ("datctype", "C.UTF-8".into()),
-    ]);
+    for (oid, name) in databases(c) {
+        rows.push([
+            ("oid", oid.into()),
+            ("datname", name.into()),
+            ("datdba", Oid::SUPERUSER.into()),
+            ("encoding", 6.into()),
+            ("datlocprovider", "c".into()),
+            ("datallowconn", true.into()),
+            ("datconnlimit", (-1).into()),
+            ("dattablespace", 1663.into()),
+            ("datcollate", "C.UTF-8".into()),
+            ("datctype", "C.UTF-8".into()),
+        ]);
+    }
 }
 
 pub(crate) fn pg_tablespace(_: &SystemCatalog, rows: &mut Rows) {
@@ -206,7 +223,7 @@ pub(crate) fn pg_stat_activity(c: &SystemCatalog, rows: &mut Rows) {
         let started: Cell = if shown { a.session_start.into() } else { Cell::Null };
         let state: Cell = if shown { a.state.into() } else { Cell::Null };
         rows.push([
-            ("datid", DATABASE.into()),
+            ("datid", database_oid(&a.database).into()),
             ("datname", a.database.into()),
             ("pid", a.pid.into()),
             ("usesysid", c.role_oid(&a.user).into()),

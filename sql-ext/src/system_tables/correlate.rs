@@ -51,13 +51,21 @@ impl AnalyzerRule for CorrelatedSubqueries {
         }
         plan.transform_up_with_subqueries(|node| {
             let in_filter = matches!(node, LogicalPlan::Filter(_));
+            // Where DataFusion makes joins of subqueries.
+            let joins = matches!(
+                node,
+                LogicalPlan::Filter(_) | LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_)
+            );
             let schema_names = matches!(
                 node,
-                LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) | LogicalPlan::Window(_)
+                LogicalPlan::Projection(_)
+                    | LogicalPlan::Aggregate(_)
+                    | LogicalPlan::Window(_)
+                    | LogicalPlan::Distinct(_)
             );
             let rewritten = node.map_expressions(|expr| {
                 let name = schema_names.then(|| expr.qualified_name());
-                let result = expr.transform_up(|e| replace(e, in_filter))?;
+                let result = expr.transform_up(|e| replace(e, in_filter, joins))?;
                 if !result.transformed {
                     return Ok(result);
                 }
@@ -84,10 +92,11 @@ impl AnalyzerRule for CorrelatedSubqueries {
     }
 }
 
-fn replace(expr: Expr, in_filter: bool) -> Result<Transformed<Expr>> {
+fn replace(expr: Expr, in_filter: bool, joins: bool) -> Result<Transformed<Expr>> {
     Ok(match expr {
         Expr::ScalarSubquery(subquery)
-            if !subquery.outer_ref_columns.is_empty() && !is_decorrelatable(&subquery.subquery) =>
+            if !subquery.outer_ref_columns.is_empty()
+                && !(joins && is_decorrelatable(&subquery.subquery)) =>
         {
             Transformed::yes(function(&subquery, Kind::Scalar, Vec::new())?)
         }
@@ -100,7 +109,9 @@ fn replace(expr: Expr, in_filter: bool) -> Result<Transformed<Expr>> {
         Expr::InSubquery(InSubquery { expr, subquery, negated })
             if !in_filter
                 || computes_with_outer(&subquery.subquery)
-                || has_row_instants(&subquery.subquery)? =>
+                || has_row_instants(&subquery.subquery)?
+                // The join that NOT IN becomes compares one column only.
+                || (negated && !subquery.outer_ref_columns.is_empty()) =>
         {
             let found = function(&subquery, Kind::In, vec![*expr])?;
             Transformed::yes(if negated { Expr::Not(Box::new(found)) } else { found })

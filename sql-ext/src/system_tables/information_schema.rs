@@ -435,16 +435,7 @@ pub(crate) fn table_privileges(c: &SystemCatalog, rows: &mut Rows) {
         }
         let each = granted.iter().flat_map(|item| item.letters.iter().map(move |l| (item, l)));
         for (item, (letter, option)) in each {
-            let kind = match letter {
-                'a' => "INSERT",
-                'r' => "SELECT",
-                'w' => "UPDATE",
-                'd' => "DELETE",
-                'D' => "TRUNCATE",
-                'x' => "REFERENCES",
-                't' => "TRIGGER",
-                _ => continue,
-            };
+            let Some(kind) = privileges::word(*letter) else { continue };
             let grantee = match item.grantee.as_str() {
                 "" => "PUBLIC",
                 name => name,

@@ -19,7 +19,7 @@ use super::static_rows::static_rows;
 use super::{chronos_tables, cluster, information_schema as info, relations, views};
 
 /// A system table as of the catalog's instant.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SystemTable {
     pub catalog: SystemCatalog,
     pub shape: &'static Shape,

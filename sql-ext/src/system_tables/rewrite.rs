@@ -27,6 +27,7 @@ use super::names::RegKind;
 /// Functions that give a list here and rows in PostgreSQL.
 const SETS: &[&str] = &[
     "_pg_expandarray",
+    "aclexplode",
     "generate_series",
     "generate_subscripts",
     "json_array_elements",
@@ -240,6 +241,8 @@ fn rewrite_expr(expr: &mut Expr) {
             }
         }
         Expr::CompoundFieldAccess { root, access_chain } => {
+            qualify(root, access_chain);
+            from_one(root, access_chain);
             // `(f(x)).n` and `(t.c).n`: a field of a composite value.
             if let (Expr::Nested(inner), [AccessExpr::Dot(Expr::Identifier(field))]) =
                 (root.as_mut(), access_chain.as_slice())
@@ -285,6 +288,14 @@ fn rewrite_expr(expr: &mut Expr) {
                 *expr = array_of(*query);
                 return;
             }
+            if name == "bpchar"
+                && let FunctionArguments::List(list) = &f.args
+                && let [arg] = plain_args(&list.args).as_slice()
+            {
+                let name = ObjectName::from(vec![Ident::new("bpchar")]);
+                *expr = cast_to(arg.clone(), DataType::Custom(name, Vec::new()));
+                return;
+            }
             if name == "coalesce"
                 && let FunctionArguments::List(list) = &mut f.args
                 && let [
@@ -321,6 +332,33 @@ fn rewrite_expr(expr: &mut Expr) {
             }
         }
         _ => {}
+    }
+}
+
+/// `t.c[1]`: what stands before the subscripts is the name of a column.
+fn qualify(root: &mut Expr, chain: &mut Vec<AccessExpr>) {
+    let Expr::Identifier(first) = &*root else { return };
+    let mut name = vec![first.clone()];
+    while let Some(AccessExpr::Dot(Expr::Identifier(part))) = chain.first() {
+        name.push(part.clone());
+        chain.remove(0);
+    }
+    if name.len() > 1 {
+        *root = Expr::CompoundIdentifier(name);
+    }
+}
+
+/// The vectors of the catalog (`indkey` and its like) count from 0, their lists from 1.
+fn from_one(root: &Expr, chain: &mut [AccessExpr]) {
+    const VECTORS: [&str; 4] = ["indkey", "indclass", "indoption", "indcollation"];
+    if let [AccessExpr::Subscript(Subscript::Index { index })] = chain
+        && last_identifier(root).is_some_and(|name| VECTORS.contains(&name))
+    {
+        *index = Expr::BinaryOp {
+            left: Box::new(Expr::Nested(Box::new(take(index)))),
+            op: BinaryOperator::Plus,
+            right: Box::new(Expr::Value(Value::Number("1".into(), false).into())),
+        };
     }
 }
 

@@ -227,7 +227,7 @@ pub(crate) fn pg_stat_indexes(c: &SystemCatalog, rows: &mut Rows) {
 
 pub(crate) fn pg_stat_database(c: &SystemCatalog, rows: &mut Rows) {
     rows.push([
-        ("datid", super::cluster::DATABASE.into()),
+        ("datid", super::cluster::database_oid(&c.session.database()).into()),
         ("datname", c.session.database().into()),
         ("numbackends", c.session.activity().len().into()),
     ]);

@@ -62,7 +62,10 @@ impl Session {
         });
         for (column, letters) in all.chain(named) {
             if let Some(wrong) = letters.iter().find(|l| !COLUMN.contains(**l)) {
-                let message = format!("invalid privilege type {} for column", word(*wrong));
+                let message = format!(
+                    "invalid privilege type {} for column",
+                    chronos_sql_ext::privileges::word(*wrong).unwrap_or_default()
+                );
                 return Err(PgError::new("0LP01", message));
             }
             let number = column_number(object, column)?;
@@ -334,21 +337,6 @@ fn column_number(object: &Object, column: &Ident) -> PgResult<u32> {
         let message = format!("column \"{name}\" of relation \"{}\" does not exist", object.name);
         PgError::new("42703", message)
     })
-}
-
-fn word(letter: char) -> &'static str {
-    match letter {
-        'r' => "SELECT",
-        'a' => "INSERT",
-        'w' => "UPDATE",
-        'd' => "DELETE",
-        'D' => "TRUNCATE",
-        'x' => "REFERENCES",
-        't' => "TRIGGER",
-        'U' => "USAGE",
-        'C' => "CREATE",
-        _ => "",
-    }
 }
 
 /// The letters of those privileges whose columns are asked for.
