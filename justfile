@@ -43,6 +43,10 @@ stores:
 clients:
     tests/clients/run.sh
 
+# pgAdmin 4 and Superset on a server that is running; a PostgreSQL to compare with may follow.
+tools host port *baseline:
+    tests/clients/tools.sh {{host}} {{port}} {{baseline}}
+
 # A file of statements on a PostgreSQL and a Chronos that are running: where do they differ?
 compare postgres chronos +files:
     python3 tests/compare/differ.py {{postgres}} {{chronos}} {{files}}
