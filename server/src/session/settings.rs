@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use chronos_sql_ext::system_tables::Setting;
+
 use super::facts::Facts;
 use crate::error::{PgError, PgResult, Severity};
 
@@ -591,6 +593,29 @@ impl Settings {
         names.sort_by_key(|n| n.to_ascii_lowercase());
         names.dedup();
         names.into_iter().filter_map(|n| Some((n.clone(), self.show(&n).ok()?))).collect()
+    }
+
+    /// Every known setting, for `pg_settings`.
+    pub(super) fn described(&self) -> Vec<Setting> {
+        let row = |d: &Definition| {
+            let (kind, unit) = match d.kind {
+                Kind::Bool => ("bool", None),
+                Kind::Int(_, _, unit) => ("integer", Some(unit).filter(|u| !u.is_empty())),
+                Kind::Real(..) => ("real", None),
+                Kind::Enum(_) => ("enum", None),
+                Kind::Text | Kind::TimeZone | Kind::Instant => ("string", None),
+            };
+            Setting {
+                name: d.name.to_owned(),
+                value: self.known(d.name),
+                default: self.reset_value(d.name),
+                description: String::new(),
+                kind,
+                context: if d.read_only { "internal" } else { "user" },
+                unit,
+            }
+        };
+        DEFINITIONS.iter().map(row).collect()
     }
 
     /// The settings that ParameterStatus reports, with their values.

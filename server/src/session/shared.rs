@@ -10,8 +10,8 @@ use chronos_catalog::{
     roles,
 };
 use chronos_sql_ext::system_tables::{
-    AccessRule, Activity, CompactionInfo, PreparedInfo, SegmentInfo, SystemCatalog, SystemSession,
-    TableSize, UploadInfo,
+    AccessRule, Activity, CompactionInfo, PreparedInfo, SegmentInfo, Setting, SystemCatalog,
+    SystemSession, TableSize, UploadInfo,
 };
 use chronos_sql_ext::text::TextSettings;
 use chronos_sql_ext::{
@@ -502,6 +502,10 @@ impl TemporalCatalog for SessionCatalog {
 pub(super) struct SystemView(pub Arc<Shared>);
 
 impl SystemSession for SystemView {
+    fn settings(&self) -> Vec<Setting> {
+        self.0.settings.read().described()
+    }
+
     fn user(&self) -> String {
         self.0.user()
     }
