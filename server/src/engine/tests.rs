@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use chronos_catalog::{
@@ -11,7 +11,9 @@ use chronos_catalog::{
 };
 use datafusion::arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray};
 use datafusion::arrow::datatypes::{Int64Type, UInt32Type, UInt64Type};
-use datafusion::prelude::SessionContext;
+use datafusion::catalog::{MemoryCatalogProviderList, TableProvider};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::{Engine, Error, Transaction};
 use crate::config::Config;
@@ -27,7 +29,18 @@ struct Dir(PathBuf);
 
 impl Dir {
     fn new() -> Dir {
-        let path = std::env::temp_dir().join(format!("chronos-engine-{}", uuid::Uuid::new_v4()));
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// In memory where the system has such a directory: nothing waits for a disk, and what is not
+    /// synchronized survives a crash of the process all the same.
+    fn in_memory() -> Dir {
+        let memory = std::path::Path::new("/dev/shm");
+        if memory.is_dir() { Self::below(memory) } else { Self::new() }
+    }
+
+    fn below(parent: &std::path::Path) -> Dir {
+        let path = parent.join(format!("chronos-engine-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&path).unwrap();
         Dir(path)
     }
@@ -124,6 +137,37 @@ async fn insert(engine: &Arc<Engine>, table: Oid, ids: &[i64], text: &str) -> Co
     commit(transaction).await.unwrap()
 }
 
+/// Waits for what happens in the background.
+async fn soon(done: impl AsyncFn() -> bool) {
+    let since = std::time::Instant::now();
+    while !done().await {
+        assert!(since.elapsed() < Duration::from_secs(150), "it does not happen");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+static STATE: LazyLock<SessionState> = LazyLock::new(|| SessionContext::new().state());
+
+/// A context of its own, made of one that has all functions: making those takes longer than most
+/// queries of these tests.
+fn context() -> SessionContext {
+    let config = SessionConfig::new().with_target_partitions(2);
+    let state = SessionStateBuilder::new_from_existing(STATE.clone())
+        .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
+        .with_config(config)
+        .build();
+    SessionContext::new_with_state(state)
+}
+
+/// Columns of a table, by their numbers.
+async fn scan(
+    table: &dyn TableProvider,
+    columns: &[usize],
+) -> datafusion::error::Result<Vec<RecordBatch>> {
+    let plan = table.scan(&*STATE, Some(&columns.to_vec()), &[], None).await?;
+    datafusion::physical_plan::collect(plan, STATE.task_ctx()).await
+}
+
 async fn query(
     transaction: &Transaction,
     table: Oid,
@@ -135,7 +179,7 @@ async fn query(
         Some(t) => transaction.table(table, SystemTime::AsOf(t)),
     }
     .unwrap();
-    let context = SessionContext::new();
+    let context = context();
     let provider = Arc::unwrap_or_clone(provider).with_internal_columns();
     context.register_table("t", Arc::new(provider)).unwrap();
     context.sql(sql).await.unwrap().collect().await.unwrap()
@@ -568,7 +612,7 @@ async fn erased_rows_are_in_no_instant_and_no_file() {
     let mut places = Vec::new();
     let reader = engine.begin();
     let provider = reader.table(t, SystemTime::All).unwrap();
-    let context = SessionContext::new();
+    let context = context();
     let provider = Arc::unwrap_or_clone(provider).with_internal_columns();
     context.register_table("t", Arc::new(provider)).unwrap();
     let sql = format!("SELECT _segment, _position FROM t WHERE v = '{secret}'");
@@ -678,7 +722,7 @@ async fn check_names_every_damaged_object_and_a_start_removes_orphans() {
     let orphan = store.join(format!("tables/{t}/s-77.parquet"));
     std::fs::write(&orphan, "left by a crash").unwrap();
     let engine = dir.open().await;
-    assert!(!orphan.exists());
+    soon(async || !orphan.exists()).await;
     assert_eq!(ids(&engine.begin(), t).await, [0, 1, 2, 3, 4, 5]);
     engine.shutdown().await.unwrap();
 }

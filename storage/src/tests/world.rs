@@ -1,7 +1,7 @@
 //! A state and a store that follow one another, without a log.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use chronos_catalog::raft::Applier;
 use chronos_catalog::{
@@ -10,6 +10,8 @@ use chronos_catalog::{
     SqlType, State, SystemTime, TableDef, TableWrite,
 };
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use datafusion::catalog::{MemoryCatalogProviderList, TableProvider};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use parking_lot::RwLock;
 
@@ -53,6 +55,28 @@ pub(super) fn table_def(version: u32, columns: Vec<Column>) -> TableDef {
         next_column,
         periods: Vec::new(),
     }
+}
+
+/// Small batches, so that tests cross their bounds.
+static STATE: LazyLock<SessionState> = LazyLock::new(|| {
+    let config = SessionConfig::new().with_target_partitions(3).with_batch_size(100);
+    SessionContext::new_with_config(config).state()
+});
+
+/// A context of its own, made of one that has all functions: making those takes longer than most
+/// queries of these tests.
+fn context() -> SessionContext {
+    let config = SessionConfig::new().with_target_partitions(3).with_batch_size(100);
+    let state = SessionStateBuilder::new_from_existing(STATE.clone())
+        .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
+        .with_config(config)
+        .build();
+    SessionContext::new_with_state(state)
+}
+
+/// A directory in memory where the system has one, so that nothing waits for a disk.
+pub(super) fn directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 impl World {
@@ -187,10 +211,20 @@ impl World {
         own: &Overlay,
         sql: &str,
     ) -> datafusion::error::Result<Vec<RecordBatch>> {
-        let config = SessionConfig::new().with_target_partitions(3).with_batch_size(100);
-        let context = SessionContext::new_with_config(config);
+        let context = context();
         context.register_table("t", Arc::new(self.table(time, read_ts, own)))?;
         context.sql(sql).await?.collect().await
+    }
+
+    /// All columns without a planner, which takes longer than most of these reads.
+    pub(super) async fn scan(
+        &self,
+        time: SystemTime,
+        read_ts: CommitTs,
+        own: &Overlay,
+    ) -> datafusion::error::Result<Vec<RecordBatch>> {
+        let plan = self.table(time, read_ts, own).scan(&*STATE, None, &[], None).await?;
+        datafusion::physical_plan::collect(plan, STATE.task_ctx()).await
     }
 
     pub(super) async fn query(
