@@ -15,6 +15,7 @@ use roaring::RoaringBitmap;
 
 use crate::error::Result;
 use crate::keys::{self, KeySpec};
+use crate::rows::own_memory;
 
 /// Chunks are merged in groups of this many of about one size, so that many small commits do not
 /// leave many small batches.
@@ -152,10 +153,18 @@ impl HotSegment {
         self.rows += batch.num_rows() as u32;
         self.bytes += bytes + batch.num_rows() * 16;
         let chunks = Arc::make_mut(&mut self.chunks);
-        chunks.push(Arc::new(Chunk { first, batch, from, cv }));
-        while let Some(merged) = merge_tail(chunks)? {
-            chunks.truncate(chunks.len() - MERGE);
-            chunks.push(Arc::new(merged));
+        for at in (0..batch.num_rows()).step_by(CHUNK_ROWS) {
+            let n = CHUNK_ROWS.min(batch.num_rows() - at);
+            chunks.push(Arc::new(Chunk {
+                first: first + at as u32,
+                batch: own_memory(&batch.slice(at, n))?,
+                from: from.values()[at..at + n].to_vec().into(),
+                cv: cv.values()[at..at + n].to_vec().into(),
+            }));
+            while let Some(merged) = merge_tail(chunks)? {
+                chunks.truncate(chunks.len() - MERGE);
+                chunks.push(Arc::new(merged));
+            }
         }
         Ok(())
     }

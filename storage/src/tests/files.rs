@@ -11,9 +11,11 @@ use datafusion::arrow::array::{
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Int64Type, IntervalMonthDayNano};
+use datafusion::prelude::SessionContext;
 
 use crate::Overlay;
-use crate::tests::world::{World, column, table_def};
+use crate::rows::memory_of;
+use crate::tests::world::{World, column, directory, table_def};
 
 fn every_type() -> Vec<(SqlType, ArrayRef)> {
     let texts = |a: &str, b: &str| -> ArrayRef {
@@ -224,4 +226,22 @@ async fn columns_renamed_added_dropped_and_widened_read_from_old_segments() {
         assert_eq!(all.num_rows(), 2);
         assert_eq!(all.column(0).as_string_view().value(1), "new");
     }
+}
+
+#[tokio::test]
+async fn rows_in_memory_are_counted_once() {
+    let dir = directory();
+    let def = table_def(1, vec![column(1, "id", SqlType::Int8), column(2, "v", SqlType::Text)]);
+    let mut world = World::new(dir.path().to_str().unwrap(), def).await;
+    let ids: Int64Array = (0..50_000).map(Some).collect();
+    let texts = (0..50_000).map(|i| format!("a text that does not fit into a view: {i}"));
+    let texts = StringViewArray::from_iter_values(texts);
+    world.commit(vec![Arc::new(ids), Arc::new(texts)], vec![0; 50_000], Vec::new(), &[]);
+    let now = CommitTs(world.now);
+    let table = world.table(SystemTime::AsOf(now), now, &Overlay::default());
+    let frame = SessionContext::new().read_table(Arc::new(table)).unwrap();
+    let batches = frame.select_columns(&["id", "v"]).unwrap().collect().await.unwrap();
+    let counted: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+    let used: usize = batches.iter().map(memory_of).sum();
+    assert!(counted < 2 * used, "{counted} bytes for {used}");
 }
