@@ -5,7 +5,7 @@ mod location;
 mod retry;
 mod write;
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ use datafusion::parquet::errors::{ParquetError, Result as ParquetResult};
 use datafusion::parquet::file::metadata::{
     PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader,
 };
+use datafusion::physical_plan::metrics::Count;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -27,6 +28,7 @@ use crate::cache::{Cache, CacheKey, PARSED};
 use crate::checksum;
 use crate::error::{Error, Result};
 use crate::options::StoreOptions;
+use crate::orphans::Names;
 
 pub use retry::Retry;
 
@@ -41,9 +43,33 @@ const CACHED_WRITE_BYTES: usize = 4 << 20;
 /// Ranges read at once of one object.
 const CONCURRENT_READS: usize = 8;
 
-/// Where a table's objects live.
+/// Where a table's objects live, for one who counts what it reads of them or not.
 #[derive(Debug)]
 pub(crate) struct Objects {
+    all: Arc<AllObjects>,
+    traffic: Option<Traffic>,
+}
+
+impl Deref for Objects {
+    type Target = AllObjects;
+
+    fn deref(&self) -> &AllObjects {
+        &self.all
+    }
+}
+
+/// How many bytes a read took.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Traffic {
+    /// From the store, or its copies on disk.
+    pub(crate) fetched: Count,
+    /// From the blocks that memory keeps.
+    pub(crate) cached: Count,
+}
+
+/// The store and what is kept of its objects.
+#[derive(Debug)]
+pub(crate) struct AllObjects {
     store: Arc<dyn ObjectStore>,
     /// As it was given.
     url: String,
@@ -57,12 +83,13 @@ pub(crate) struct Objects {
     retry: Retry,
     /// Set when the store was seen to refuse what it must.
     probed: OnceCell<()>,
+    pub(crate) names: Names,
 }
 
 impl Objects {
     /// Opens the store of a URL or path.
     pub(crate) fn open(url: &str, cache_bytes: usize, block_bytes: u32) -> Result<Objects> {
-        Ok(Self::of(location::open(url)?, url, cache_bytes, block_bytes))
+        Ok(Self::uncounted(Self::of(location::open(url)?, url, cache_bytes, block_bytes)))
     }
 
     /// Of the options' URL, or on the store that they give.
@@ -73,19 +100,28 @@ impl Objects {
             }
             None => location::open(&options.url)?,
         };
-        let objects = Self::of(location, &options.url, options.cache_bytes, options.block_bytes);
+        let all = Self::of(location, &options.url, options.cache_bytes, options.block_bytes);
         let disk = match &options.disk_cache_dir {
-            Some(dir) if objects.local.is_none() && options.disk_cache_bytes > 0 => {
+            Some(dir) if all.local.is_none() && options.disk_cache_bytes > 0 => {
                 Some(DiskCache::open(dir, options.disk_cache_bytes)?)
             }
             _ => None,
         };
-        Ok(Objects { retry: options.retry, disk, ..objects })
+        Ok(Self::uncounted(AllObjects { retry: options.retry, disk, ..all }))
     }
 
-    fn of(location: Location, url: &str, cache_bytes: usize, block_bytes: u32) -> Objects {
+    fn uncounted(all: AllObjects) -> Objects {
+        Objects { all: Arc::new(all), traffic: None }
+    }
+
+    /// The same objects for a read that wants to know how much it read.
+    pub(crate) fn counting(&self, traffic: &Traffic) -> Arc<Objects> {
+        Arc::new(Objects { all: Arc::clone(&self.all), traffic: Some(traffic.clone()) })
+    }
+
+    fn of(location: Location, url: &str, cache_bytes: usize, block_bytes: u32) -> AllObjects {
         let Location { store, prefix, local } = location;
-        Objects {
+        AllObjects {
             store,
             url: url.to_owned(),
             prefix,
@@ -95,6 +131,7 @@ impl Objects {
             block_bytes,
             retry: Retry::default(),
             probed: OnceCell::new(),
+            names: Names::default(),
         }
     }
 
@@ -172,6 +209,9 @@ impl Objects {
         range: Range<u64>,
     ) -> Result<Bytes> {
         let length = (range.end - range.start) as usize;
+        if let Some(traffic) = &self.traffic {
+            traffic.fetched.add(length);
+        }
         if let Some(disk) = &self.disk
             && let Some(bytes) = disk.read(&meta.path, range.clone()).await
         {
@@ -232,6 +272,9 @@ impl Objects {
         let key = |n: u64| -> CacheKey { (Arc::clone(&path), n) };
         let mut parts: Vec<Option<Arc<Bytes>>> =
             (first..=last).map(|n| self.cache.get::<Bytes>(&key(n))).collect();
+        if let Some(traffic) = &self.traffic {
+            traffic.cached.add(parts.iter().flatten().map(|part| part.len()).sum());
+        }
         let missing = parts.iter().position(Option::is_none);
         if let Some(from) = missing {
             let to = parts.iter().rposition(Option::is_none).unwrap_or(from);

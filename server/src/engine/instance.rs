@@ -118,14 +118,10 @@ impl Engine {
         };
         let applier: Arc<dyn Applier> = Arc::clone(&store) as Arc<dyn Applier>;
         let raft = RaftNode::start(RaftOptions::new(&config.data_dir, 1), applier).await?;
-        if is_ours {
-            let state = raft.state().read().clone();
-            match store.collect_orphans(&state).await {
-                Ok(0) => {}
-                Ok(orphans) => info!(orphans, "removed objects that nothing names"),
-                Err(error) => warn!(%error, "could not remove objects that nothing names"),
-            }
-        }
+        let last_run = is_ours.then(|| {
+            store.expect_orphans();
+            raft.state().read().clone()
+        });
         let clock = Arc::new(HybridClock::with_skew_max(clock, config.clock_skew_max));
         let state = raft.state();
         let applied = raft.applied();
@@ -155,7 +151,10 @@ impl Engine {
         let stopping = engine.stopping.clone();
         engine.spawn(maintenance::run(Arc::downgrade(&engine), wake, stopping.clone()));
         engine.spawn(compaction::run(Arc::downgrade(&engine), stopping.clone()));
-        engine.spawn(ttl::run(Arc::downgrade(&engine), stopping));
+        engine.spawn(ttl::run(Arc::downgrade(&engine), stopping.clone()));
+        if let Some(state) = last_run {
+            engine.spawn(collect_orphans(Arc::clone(&engine.store), state, stopping));
+        }
         Ok(engine)
     }
 
@@ -409,6 +408,19 @@ impl Engine {
                 }
             }
         });
+    }
+}
+
+/// Removes what a crash left in the store. It may hold many objects, so nobody waits.
+async fn collect_orphans(store: Arc<Store>, state: State, stopping: CancellationToken) {
+    let collected = tokio::select! {
+        () = stopping.cancelled() => return,
+        collected = store.collect_orphans(&state) => collected,
+    };
+    match collected {
+        Ok(0) => {}
+        Ok(orphans) => info!(orphans, "removed objects that nothing names"),
+        Err(error) => warn!(%error, "could not remove objects that nothing names"),
     }
 }
 

@@ -50,6 +50,9 @@ impl Objects {
 
     /// Whether the object is there with these bytes afterwards; else another has the name.
     async fn put(&self, key: &str, bytes: &Bytes) -> Result<bool> {
+        if !self.names.write(key) {
+            return Ok(false);
+        }
         let path = self.path(key);
         let mut failures = 0;
         loop {
