@@ -34,6 +34,11 @@ impl Cache {
         Cache { capacity, inner: Mutex::default() }
     }
 
+    /// The most bytes that it holds.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     pub(crate) fn get<T: Any + Send + Sync>(&self, key: &CacheKey) -> Option<Arc<T>> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;

@@ -205,6 +205,8 @@ fn hash_column(column: &ArrayRef, hashes: &mut [Option<u64>]) -> Result<()> {
 }
 
 const MAGIC: &[u8; 8] = b"CHRKEY01";
+/// Magic and count.
+pub(crate) const HEADER_BYTES: u64 = 16;
 
 /// A segment's key hashes, ascending, each with its row's position.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -24,6 +24,7 @@ mod expiry;
 mod export;
 mod flush;
 mod hot;
+mod key_file;
 mod keys;
 mod lookup;
 mod object;

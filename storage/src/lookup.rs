@@ -17,6 +17,7 @@ use futures::TryStreamExt;
 
 use crate::error::{Error, Result};
 use crate::hot::Hidden;
+use crate::key_file::find_keys;
 use crate::keys::{KeyHashes, KeySpec, hash_class, hash_key, is_hashable};
 use crate::overlay::Overlay;
 use crate::parts::{Planner, Positions};
@@ -306,7 +307,11 @@ pub(crate) async fn probe(
     };
     let own = planner.overlay.table(planner.table.oid());
     let own = own.filter(|_| matches!(planner.time, SystemTime::AsOf(_)));
-    for segment in planner.committed(window) {
+    let committed = planner.committed(window);
+    let key_bytes =
+        committed.iter().filter_map(|s| Some(s.meta()?.key_files.get(&key.oid.0)?.size));
+    let key_bytes = key_bytes.sum();
+    for segment in committed {
         let hidden = planner.hidden(&segment).await?;
         let own_ends = own.and_then(|own| own.ends_of(segment.id));
         let found = |i, p| {
@@ -314,12 +319,12 @@ pub(crate) async fn probe(
                 note(segment.id, i, p);
             }
         };
-        probe_segment(planner, &segment, key, hashes, hidden.as_ref(), found).await?;
+        probe_segment(planner, &segment, key, hashes, key_bytes, hidden.as_ref(), found).await?;
     }
     if let Some(own) = own {
         for segment in own.bulk() {
-            probe_segment(planner, segment, key, hashes, None, |i, p| note(segment.id, i, p))
-                .await?;
+            let found = |i, p| note(segment.id, i, p);
+            probe_segment(planner, segment, key, hashes, key_bytes, None, found).await?;
         }
         if own.rows() > 0 {
             let shape = planner.shape(own.local().schema_version())?;
@@ -367,6 +372,7 @@ async fn probe_segment(
     segment: &Segment,
     key: &KeySpec,
     hashes: &[Option<u64>],
+    key_bytes: u64,
     hidden: Option<&Hidden>,
     mut found: impl FnMut(usize, u32),
 ) -> Result<()> {
@@ -385,7 +391,7 @@ async fn probe_segment(
             found(i, p);
         }
     };
-    let objects = &planner.table.objects;
+    let objects = planner.objects();
     let source = segment.source();
     if let Source::Cold(meta) = &source {
         let shape = planner.shape(meta.schema_version)?;
@@ -393,9 +399,7 @@ async fn probe_segment(
         if let Some(file) = file
             && indexed_columns(&shape, planner.def, key).is_some()
         {
-            let all = objects.parsed(file, KeyHashes::decode).await?;
-            each_hit(&all, hashes, found);
-            return Ok(());
+            return find_keys(objects, file, key_bytes, hashes, found).await;
         }
         // A key that is younger than the file.
         let version = u64::from(planner.def.schema_version);
@@ -434,7 +438,7 @@ pub(crate) async fn computed(
     let columns = key_columns(planner.table, planner.def, key)?;
     let spec = place_spec(planner.table, planner.def, &columns, every_version());
     let Some(part) = planner.whole_part(id, source)? else { return Ok(KeyHashes::default()) };
-    let objects = Arc::clone(&planner.table.objects);
+    let objects = Arc::clone(planner.objects());
     let mut stream = read_part(Arc::new(spec), part, objects, None, BATCH_ROWS);
     let mut hashes = Vec::new();
     while let Some(batch) = stream.try_next().await? {

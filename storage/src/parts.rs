@@ -10,7 +10,7 @@ use roaring::RoaringBitmap;
 
 use crate::error::{Error, Result};
 use crate::hot::Hidden;
-use crate::object::Objects;
+use crate::object::{Objects, Traffic};
 use crate::overlay::{Overlay, TableOverlay};
 use crate::row_ends::SegmentEnds;
 use crate::segment::reader::{Ended, Part, ReadSpec, ToRule, Window};
@@ -46,6 +46,7 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub(crate) struct Planner<'a> {
     pub(crate) table: &'a TableStore,
+    objects: Arc<Objects>,
     /// The table's segments: one view for everything that the read asks, so that a compaction
     /// meanwhile does not take places away that it was told.
     segments: SegmentMap,
@@ -83,7 +84,14 @@ impl<'a> Planner<'a> {
             return Err(Error::BelowHorizon { table: table.oid(), instant: first, horizon });
         }
         let overlay = table.relocated(overlay, &segments)?;
-        Ok(Planner { table, segments, horizon, overlay, def, time, read_ts })
+        let objects = Arc::clone(&table.objects);
+        Ok(Planner { table, objects, segments, horizon, overlay, def, time, read_ts })
+    }
+
+    /// Counts the bytes that planning reads, and who reads through [`Planner::objects`] later.
+    pub(crate) fn counting(mut self, traffic: &Traffic) -> Self {
+        self.objects = self.objects.counting(traffic);
+        self
     }
 
     /// The window of the read; `None` when it can see no version.
@@ -133,8 +141,9 @@ impl<'a> Planner<'a> {
         self.table.shape(schema_version)
     }
 
-    fn objects(&self) -> &Arc<Objects> {
-        &self.table.objects
+    /// What rows are read from.
+    pub(crate) fn objects(&self) -> &Arc<Objects> {
+        &self.objects
     }
 
     /// Committed segments that may hold versions in the window.

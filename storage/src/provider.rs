@@ -17,6 +17,7 @@ use datafusion::physical_plan::filter::FilterExecBuilder;
 use crate::expiry::Expiry;
 use crate::keys::KeySpec;
 use crate::lookup::positions_of;
+use crate::object::Traffic;
 use crate::overlay::Overlay;
 use crate::parts::Planner;
 use crate::pushdown;
@@ -242,7 +243,9 @@ impl VersionedTable {
             None => Arc::clone(&self.schema),
         };
         let Some(table) = &self.table else { return Ok(Arc::new(EmptyExec::new(schema))) };
+        let traffic = Traffic::default();
         let planner = Planner::new(table, &self.overlay, &self.def, self.time, self.read_ts)?;
+        let planner = planner.counting(&traffic);
         let Some(window) = planner.window() else {
             return Ok(Arc::new(EmptyExec::new(schema)));
         };
@@ -284,7 +287,7 @@ impl VersionedTable {
             partitions: state.config().target_partitions(),
             row_group_rows: table.options.row_group_rows,
         };
-        let objects = Arc::clone(&table.objects);
-        Ok(Arc::new(ScanExec::new(spec, objects, parts, options, about)))
+        let objects = Arc::clone(planner.objects());
+        Ok(Arc::new(ScanExec::new(spec, objects, parts, options, about).counted(traffic)))
     }
 }

@@ -13,7 +13,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{
-    BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput,
+    BaselineMetrics, ExecutionPlanMetricsSet, Metric, MetricValue, MetricsSet, RecordOutput,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -22,7 +22,7 @@ use datafusion::physical_plan::{
 };
 use futures::{StreamExt, TryStreamExt};
 
-use crate::object::Objects;
+use crate::object::{Objects, Traffic};
 use crate::parts::Parts;
 use crate::segment::Source;
 use crate::segment::reader::{Part, Pruner, ReadSpec, read_part};
@@ -37,6 +37,8 @@ pub(crate) struct ScanExec {
     limit: Option<usize>,
     about: About,
     rows: Precision<usize>,
+    /// What it read, keys and row ends included.
+    traffic: Traffic,
     metrics: ExecutionPlanMetricsSet,
     properties: Arc<PlanProperties>,
 }
@@ -99,9 +101,15 @@ impl ScanExec {
             limit,
             about,
             rows,
+            traffic: Traffic::default(),
             metrics: ExecutionPlanMetricsSet::new(),
             properties: Arc::new(properties),
         }
+    }
+
+    /// Shows what was read through the objects that it was given.
+    pub(crate) fn counted(self, traffic: Traffic) -> Self {
+        ScanExec { traffic, ..self }
     }
 
     fn statistics(&self, partition: Option<usize>) -> Arc<Statistics> {
@@ -266,7 +274,13 @@ impl ExecutionPlan for ScanExec {
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
+        let mut metrics = self.metrics.clone_inner();
+        let Traffic { fetched, cached } = &self.traffic;
+        for (name, count) in [("bytes_read", fetched), ("bytes_from_memory", cached)] {
+            let value = MetricValue::Count { name: name.into(), count: count.clone() };
+            metrics.push(Arc::new(Metric::new(value, None)));
+        }
+        Some(metrics)
     }
 
     fn statistics_from_inputs(
