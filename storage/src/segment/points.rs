@@ -16,7 +16,7 @@ use futures::TryStreamExt;
 use crate::cache::CacheKey;
 use crate::error::{Error, Result};
 use crate::object::{Objects, VerifiedReader, of_parquet};
-use crate::segment::reader::{Part, Raw, ReadSpec, places_read};
+use crate::segment::reader::{Part, Places, Raw, ReadSpec, places_read};
 use crate::segment::writer::PAGE_ROWS;
 
 /// Reads of more rows of a segment than this go through the pages one after the other.
@@ -70,7 +70,7 @@ pub(crate) async fn read_points(
         };
         let raw = Raw {
             rows: n,
-            positions,
+            positions: Places::Each(positions),
             columns: &pick,
             from,
             ov: pick(width + 1),

@@ -1,5 +1,6 @@
 //! Reads segments, hot and cold: the one place that decides which versions a read sees.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, Int64Array, RecordBatch,
     RecordBatchOptions, TimestampMicrosecondArray, UInt32Array, UInt64Array, new_null_array,
 };
+use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::compute::{filter_record_batch, take};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion::datasource::physical_plan::parquet::{
@@ -181,7 +183,7 @@ impl Part {
                 let to = to.as_primitive::<TimestampMicrosecondType>().value(row);
                 ended.is_none_or(|e| to <= e.read_ts.micros()).then_some(to)
             }
-            (None, _) => self.times.as_ref()?.get(raw.positions[row]),
+            (None, _) => self.times.as_ref()?.get(raw.positions.get(row)?),
         }
     }
 }
@@ -194,10 +196,80 @@ pub(crate) struct Pruner {
     pub(crate) partition: usize,
 }
 
+/// The positions of a batch's rows, ascending.
+#[derive(Debug)]
+pub(super) enum Places {
+    /// All of a range, as nearly always in a scan: nothing is written down for each row.
+    Run(Range<u32>),
+    Each(Vec<u32>),
+}
+
+impl Places {
+    fn get(&self, row: usize) -> Option<u32> {
+        match self {
+            Places::Run(range) => range.clone().nth(row),
+            Places::Each(all) => all.get(row).copied(),
+        }
+    }
+
+    fn bounds(&self) -> Option<(u32, u32)> {
+        match self {
+            Places::Run(range) if range.is_empty() => None,
+            Places::Run(range) => Some((range.start, range.end - 1)),
+            Places::Each(all) => Some((*all.first()?, *all.last()?)),
+        }
+    }
+
+    /// Which row stands at a position.
+    fn row(&self, position: u32) -> Option<usize> {
+        match self {
+            Places::Run(range) => {
+                range.contains(&position).then(|| (position - range.start) as usize)
+            }
+            Places::Each(all) => all.binary_search(&position).ok(),
+        }
+    }
+
+    fn to_array(&self) -> UInt32Array {
+        match self {
+            Places::Run(range) => UInt32Array::from_iter_values(range.clone()),
+            Places::Each(all) => UInt32Array::from(all.clone()),
+        }
+    }
+}
+
+/// Gives the positions of a list of ranges, batch by batch.
+struct PlacesOf(VecDeque<Range<u32>>);
+
+impl PlacesOf {
+    fn next(&mut self, rows: usize) -> Places {
+        if let Some(first) = self.0.front_mut()
+            && first.len() >= rows
+        {
+            let end = first.start + rows as u32;
+            let run = first.start..end;
+            first.start = end;
+            return Places::Run(run);
+        }
+        let mut all = Vec::with_capacity(rows);
+        while all.len() < rows
+            && let Some(first) = self.0.front_mut()
+        {
+            let n = (rows - all.len()).min(first.len()) as u32;
+            all.extend(first.start..first.start + n);
+            first.start += n;
+            if first.start == first.end {
+                self.0.pop_front();
+            }
+        }
+        Places::Each(all)
+    }
+}
+
 /// What is known of a batch before its columns are put together.
 pub(super) struct Raw<'a> {
     pub(super) rows: usize,
-    pub(super) positions: Vec<u32>,
+    pub(super) positions: Places,
     pub(super) columns: &'a dyn Fn(usize) -> Option<ArrayRef>,
     pub(super) from: Option<ArrayRef>,
     pub(super) ov: Option<ArrayRef>,
@@ -238,7 +310,7 @@ impl ReadSpec {
                     Arc::new(to.with_data_type(target.clone()))
                 }
                 Output::Segment => Arc::new(UInt64Array::from_value(part.id.0, raw.rows)),
-                Output::Position => Arc::new(UInt32Array::from(raw.positions.clone())),
+                Output::Position => Arc::new(raw.positions.to_array()),
             };
             columns.push(column);
         }
@@ -253,30 +325,19 @@ impl ReadSpec {
 
     /// The versions that are seen; `None` when all are.
     fn mask(&self, part: &Part, raw: &Raw<'_>) -> Result<Option<BooleanArray>> {
-        let (Some(&first), Some(&last)) = (raw.positions.first(), raw.positions.last()) else {
-            return Ok(None);
-        };
+        let Some((first, last)) = raw.positions.bounds() else { return Ok(None) };
         let mut mask = BooleanBufferBuilder::new(raw.rows);
         mask.append_n(raw.rows, true);
         let mut all = true;
-        let contiguous = (last - first) as usize + 1 == raw.rows;
-        let mut clear = |mask: &mut BooleanBufferBuilder, position: u32| {
-            let at = if contiguous {
-                Some((position - first) as usize)
-            } else {
-                raw.positions.binary_search(&position).ok()
-            };
-            if let Some(at) = at {
-                mask.set_bit(at, false);
+        for position in part.hidden.range(first..=last) {
+            if let Some(row) = raw.positions.row(position) {
+                mask.set_bit(row, false);
                 all = false;
             }
-        };
-        for position in part.hidden.range(first..=last) {
-            clear(&mut mask, position);
         }
         if let Some(only) = &part.only {
-            for (i, position) in raw.positions.iter().enumerate() {
-                if !only.contains(*position) {
+            for i in 0..raw.rows {
+                if raw.positions.get(i).is_none_or(|position| !only.contains(position)) {
                     mask.set_bit(i, false);
                     all = false;
                 }
@@ -289,26 +350,31 @@ impl ReadSpec {
                 table: self.table,
                 reason: format!("segment {} was read without _system_from", part.id),
             })?;
-            let from = from.as_primitive::<TimestampMicrosecondType>();
+            let from = from.as_primitive::<TimestampMicrosecondType>().values();
             let window = self.window;
+            let begun = |i: usize| window.from_min <= from[i] && from[i] <= window.from_max;
             let after = part.ended.and_then(|e| e.after);
-            for (i, &from) in from.values().iter().enumerate() {
-                let mut seen = window.from_min <= from && from <= window.from_max;
-                if ends {
+            let seen = match (&raw.to, after, window.to) {
+                _ if !ends => BooleanBuffer::collect_bool(raw.rows, begun),
+                // One instant: an end after the read is one after the instant, too.
+                (Some(to), Some(t), ToRule::Any) => {
+                    let to = to.as_primitive::<TimestampMicrosecondType>().values();
+                    BooleanBuffer::collect_bool(raw.rows, |i| begun(i) && to[i] > t.micros())
+                }
+                _ => BooleanBuffer::collect_bool(raw.rows, |i| {
                     let to = part.end_of(raw, i);
-                    seen &= after.is_none_or(|t| to.is_none_or(|to| to > t.micros()));
-                    seen &= match window.to {
+                    let asked_for = match window.to {
                         ToRule::Any => true,
                         ToRule::After(a) => to.is_none_or(|to| to > a),
                         ToRule::AtMost(b) => to.is_some_and(|to| to <= b),
                     };
+                    let not_over = after.is_none_or(|t| to.is_none_or(|to| to > t.micros()));
                     // A version that its own transaction ended again was never there.
-                    seen &= to != Some(from);
-                }
-                if !seen {
-                    mask.set_bit(i, false);
-                    all = false;
-                }
+                    begun(i) && not_over && asked_for && to != Some(from[i])
+                }),
+            };
+            if seen.count_set_bits() < raw.rows {
+                return Ok(Some(BooleanArray::new(&mask.finish() & &seen, None)));
             }
         }
         Ok((!all).then(|| BooleanArray::new(mask.finish(), None)))
@@ -391,7 +457,7 @@ fn read_hot(
         let first = chunk.first + start as u32;
         let ov_at = chunk.batch.num_columns() - 1;
         let finish = |rows: usize,
-                      positions: Vec<u32>,
+                      positions: Places,
                       cut: &dyn Fn(ArrayRef) -> Result<ArrayRef>|
          -> Result<RecordBatch> {
             let needed: Vec<usize> = spec
@@ -434,11 +500,11 @@ fn read_hot(
                 let indices: UInt32Array =
                     positions.iter().map(|p| Some(p - chunk.first)).collect();
                 let cut = |array: ArrayRef| Ok(take(&array, &indices, None)?);
-                finish(positions.len(), positions, &cut)
+                finish(positions.len(), Places::Each(positions), &cut)
             }
             None => {
                 let cut = |array: ArrayRef| Ok(array.slice(start, n));
-                finish(n, (first..first + n as u32).collect(), &cut)
+                finish(n, Places::Run(first..first + n as u32), &cut)
             }
         }
     };
@@ -474,7 +540,7 @@ async fn read_cold(
         .with_row_selection(selection)
         .with_batch_size(batch_rows)
         .build()?;
-    let mut positions = selected.into_iter().flatten();
+    let mut positions = PlacesOf(selected.into());
     let batches = stream.map(move |batch| {
         let batch = batch.map_err(|e| of_parquet(e, &meta.file.path))?;
         let rows = batch.num_rows();
@@ -496,7 +562,7 @@ async fn read_cold(
         };
         let raw = Raw {
             rows,
-            positions: positions.by_ref().take(rows).collect(),
+            positions: positions.next(rows),
             columns: &at,
             from,
             ov: at(width + 1),
