@@ -1,8 +1,9 @@
-//! Verifies a data directory that no server has open: every block and entry of the log, every
-//! snapshot, and that a start would find all it needs.
+//! Verifies a data directory: every block and entry of the log, every snapshot, and that a start
+//! would find all it needs.
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
 use openraft::EntryPayload;
 
@@ -14,6 +15,11 @@ use crate::raft::record::decode_entry;
 use crate::raft::snapshot::{self, SnapshotContents};
 use crate::raft::types::Entry;
 use crate::state::State;
+
+/// How often a directory that is in use is looked at before damage is believed.
+const TRIES_IN_USE: u32 = 5;
+/// The pause between.
+const PAUSE_IN_USE: Duration = Duration::from_millis(50);
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +68,32 @@ pub fn check(dir: &Path) -> Result<Vec<Finding>> {
 /// Likewise.
 pub fn check_with_state(dir: &Path) -> Result<(Vec<Finding>, Option<State>)> {
     let _lock = DirLock::acquire(dir)?;
+    examine(dir)
+}
+
+/// The same while this process writes to the directory. A write that is under way looks like one
+/// that was cut short, and files come and go: only what is wrong every time is told.
+///
+/// # Errors
+/// [`crate::Error::Io`] when a file cannot be read.
+#[expect(clippy::disallowed_methods, reason = "no clock tells when a write has ended")]
+pub fn check_in_use(dir: &Path) -> Result<Vec<Finding>> {
+    let mut left = TRIES_IN_USE;
+    loop {
+        left -= 1;
+        let is_wrong = |f: &Finding| f.severity == Severity::Damaged;
+        match examine(dir) {
+            Ok((findings, _)) if left == 0 || !findings.iter().any(is_wrong) => {
+                let told = |f: &Finding| f.severity != Severity::Recoverable;
+                return Ok(findings.into_iter().filter(told).collect());
+            }
+            Err(error) if left == 0 => return Err(error),
+            Ok(_) | Err(_) => std::thread::sleep(PAUSE_IN_USE),
+        }
+    }
+}
+
+fn examine(dir: &Path) -> Result<(Vec<Finding>, Option<State>)> {
     let mut newest: Option<(u64, State)> = None;
     let mut findings = Vec::new();
     let mut add = |severity, message: String| findings.push(Finding { severity, message });

@@ -21,7 +21,7 @@ mod types;
 mod tests;
 
 pub use applier::Applier;
-pub use check::{Finding, Severity, check, check_with_state};
+pub use check::{Finding, Severity, check, check_in_use, check_with_state};
 pub use dir_lock::DirLock;
 pub use image::Image;
 pub use node::{RaftNode, RaftOptions};

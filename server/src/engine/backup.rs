@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chronos_catalog::CommitTs;
-use chronos_catalog::raft::{Finding, Image};
+use chronos_catalog::raft::{Finding, Image, Severity, check_in_use};
 use chronos_storage::{BackupSize, BackupStore, Pin};
 
 use crate::engine::error::EngineResult;
@@ -27,8 +27,20 @@ impl Engine {
         Ok((image.state.last_commit, size))
     }
 
-    /// Verifies every object that the present state names.
+    /// Verifies the log, the snapshots, and every object that the present state names.
     pub async fn check(&self) -> Vec<Finding> {
+        let dir = self.config.data_dir.clone();
+        let log = tokio::task::spawn_blocking(move || check_in_use(&dir)).await;
+        let mut findings = match log {
+            Ok(Ok(findings)) => findings,
+            failed => {
+                let message = match failed {
+                    Ok(Err(error)) => error.to_string(),
+                    _ => "the log could not be checked".to_owned(),
+                };
+                vec![Finding { severity: Severity::Damaged, message }]
+            }
+        };
         let (state, _objects_stay) = loop {
             let state = self.state.read().clone();
             let pin = self.store.pin();
@@ -37,7 +49,8 @@ impl Engine {
                 break (state, pin);
             }
         };
-        self.store.check(&state).await
+        findings.extend(self.store.check(&state).await);
+        findings
     }
 
     async fn image(&self) -> EngineResult<(Image, Pin)> {
