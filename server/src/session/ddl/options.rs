@@ -8,8 +8,10 @@ use datafusion::sql::sqlparser::ast::{Expr, SqlOption, Value};
 
 use crate::error::{PgError, PgResult};
 use crate::session::names::fold;
+use crate::session::settings::parse_bool;
 
 const TIME_COLUMN: &str = "time_column";
+const VERSIONING: &str = "versioning";
 const HISTORY_RETENTION: &str = "history_retention";
 
 /// Storage parameters of PostgreSQL that change no answer.
@@ -40,6 +42,10 @@ pub(super) fn set(
             other => Some(other.to_string()),
         };
         check(&key, text.as_deref(), columns)?;
+        let text = match (key.as_str(), text) {
+            (VERSIONING, Some(text)) => Some(on_or_off(&key, &text)?.to_owned()),
+            (_, text) => text,
+        };
         match text {
             Some(text) => options.insert(key, text),
             None => options.remove(&key),
@@ -68,10 +74,21 @@ fn check(key: &str, text: Option<&str>, columns: &[Column]) -> PgResult<()> {
             Err(PgError::new("22023", format!("invalid value for {key}: \"{text}\""))
                 .hint("A number with s, min, h, d, w or y, such as '90 days'."))
         }
-        (TIME_COLUMN | TTL_COLUMN | HISTORY_RETENTION | TTL, _) => Ok(()),
+        (TIME_COLUMN | TTL_COLUMN | HISTORY_RETENTION | TTL | VERSIONING, _) => Ok(()),
         ("history_max_versions", _) => Err(PgError::unsupported(format!("the table option {key}"))),
         (key, _) if IGNORED.contains(&key) => Ok(()),
         (key, _) => Err(PgError::new("22023", format!("unrecognized parameter \"{key}\""))),
+    }
+}
+
+fn on_or_off(key: &str, text: &str) -> PgResult<&'static str> {
+    match parse_bool(text) {
+        Some(true) => Ok("on"),
+        Some(false) => Ok("off"),
+        None => {
+            let message = format!("invalid value for boolean option \"{key}\": {text}");
+            Err(PgError::new("22023", message))
+        }
     }
 }
 
