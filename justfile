@@ -35,6 +35,10 @@ model seeds="10000" first="0":
 faults seeds="100" first="1":
     CHRONOS_SEEDS={{seeds}} CHRONOS_SEED={{first}} cargo test -p chronos-server --lib random_faults -- --nocapture
 
+# The object store is out of order for that long, under load: commits go on, nothing is lost.
+outage seconds="60":
+    CHRONOS_OUTAGE_SECONDS={{seconds}} cargo test -p chronos-server --lib outage_under_load -- --nocapture
+
 # Object stores of others: moto and Azurite (needs Python 3, npm and their package indexes).
 stores:
     tests/clients/stores.sh

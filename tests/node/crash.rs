@@ -217,6 +217,22 @@ async fn observe(config: Arc<Config>) -> Vec<(String, Answer)> {
     }
 }
 
+/// Rewrites one table after the other until the connection breaks, so that most kills hit a
+/// compaction. Gives how many ended.
+async fn compact(config: Arc<Config>) -> u64 {
+    let Ok(client) = chronos_tests::node::connect(&config).await else { return 0 };
+    let mut done = 0;
+    for table in ["events", "accounts", "loads", "counters", "transfers"].iter().cycle() {
+        match client.batch_execute(&format!("CALL chronos.compact('{table}')")).await {
+            Ok(()) => done += 1,
+            Err(e) if e.as_db_error().is_none() => break,
+            Err(e) => panic!("compaction of {table}: {e:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    done
+}
+
 async fn number(client: &Client, sql: &str) -> i64 {
     match client.query_one(sql, &[]).await {
         Ok(row) => row.get(0),
@@ -287,8 +303,10 @@ async fn kills_lose_nothing_and_change_no_answer() {
     eprintln!("CHRONOS_CRASH_SEED={seed} CHRONOS_CRASH_RUNS={runs}");
     let mut random = StdRng::seed_from_u64(seed);
 
-    // Flushes all the time, so that many kills hit one.
-    let options = TestNode::options().env("CHRONOS_FLUSH_INTERVAL", "100ms");
+    // Flushes and compacts all the time, so that many kills hit one.
+    let options = TestNode::options()
+        .env("CHRONOS_FLUSH_INTERVAL", "100ms")
+        .env("CHRONOS_COMPACTION_INTERVAL", "50ms");
     let mut node = options.start();
     let data_dir: PathBuf = node.data_dir().to_owned();
     let client = node.connect().await;
@@ -308,6 +326,7 @@ async fn kills_lose_nothing_and_change_no_answer() {
 
     let mut ledgers = vec![Ledger::default(); usize::try_from(WORKERS).expect("a small number")];
     let mut notes: Vec<(String, Answer)> = Vec::new();
+    let mut compactions = 0;
     for run in 0..runs {
         let config = Arc::new(node.config());
         let workers: Vec<_> = (0..)
@@ -317,12 +336,14 @@ async fn kills_lose_nothing_and_change_no_answer() {
             })
             .collect();
         let observer = tokio::spawn(observe(Arc::clone(&config)));
+        let compactor = tokio::spawn(compact(Arc::clone(&config)));
         tokio::time::sleep(Duration::from_millis(random.random_range(20..1_500))).await;
         node.kill();
         for worker in workers {
             ledgers.push(worker.await.expect("a worker met an error that it may not meet"));
         }
         let fresh = observer.await.expect("the observer met an answer that may not be");
+        compactions += compactor.await.expect("a compaction met an error that it may not meet");
 
         // Recovery can be interrupted too.
         while random.random_bool(0.25) {
@@ -346,7 +367,10 @@ async fn kills_lose_nothing_and_change_no_answer() {
         ask_again(&client, &earlier).await;
         notes.extend(fresh);
         let done: u64 = ledgers.iter().map(|ledger| ledger.done).sum();
-        eprintln!("run {run}: {done} commits, {} noted answers", notes.len());
+        eprintln!(
+            "run {run}: {done} commits, {compactions} compactions, {} noted answers",
+            notes.len()
+        );
     }
     node.restart();
     ask_again(&node.connect().await, &notes).await;

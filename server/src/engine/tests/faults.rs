@@ -1,6 +1,9 @@
 //! A store that refuses, delays, forgets to answer, and cuts what it gives.
 //!
+//! `CHRONOS_OUTAGE_SECONDS` says how long the outage under load lasts; of random faults
 //! `CHRONOS_SEEDS` says how many random runs are made, `CHRONOS_SEED` the first.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use chronos_catalog::clock::SystemClock;
 use chronos_storage::{Retry, StoreOptions};
@@ -225,7 +228,7 @@ async fn store_of_another_database_is_refused_and_its_objects_stay() {
     let bytes = PutPayload::from_static(b"left by a crash");
     store.put_opts(&orphan, bytes, PutOptions::default()).await.unwrap();
     let engine = open(&config(&dir), &store, 1 << 20).await;
-    assert!(store.get_opts(&orphan, GetOptions::default()).await.is_err());
+    soon(async || store.get_opts(&orphan, GetOptions::default()).await.is_err()).await;
     assert_eq!(ids(&engine.begin(), t).await, [1, 2]);
     engine.shutdown().await.unwrap();
 }
@@ -360,4 +363,101 @@ async fn random_faults_lose_nothing_and_change_no_answer() {
     for seed in first..first + number("CHRONOS_SEEDS").unwrap_or(3) {
         run(seed).await;
     }
+}
+
+/// One writer's commits, each with its first row, until it is told to stop.
+async fn write_on(
+    engine: Arc<Engine>,
+    table: Oid,
+    first: i64,
+    commits: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+) -> Vec<(CommitTs, i64)> {
+    let mut done = Vec::new();
+    let mut next = first;
+    while !stop.load(Ordering::Relaxed) {
+        let mut transaction = engine.begin();
+        let text = "x".repeat(100);
+        transaction.insert(table, rows(next..next + ROWS, &text), None).await.unwrap();
+        done.push((commit(transaction).await.unwrap(), next));
+        next += ROWS;
+        commits.fetch_add(1, Ordering::Relaxed);
+    }
+    done
+}
+
+/// Rows of one commit of [`write_on`].
+const ROWS: i64 = 10;
+
+/// `CHRONOS_OUTAGE_SECONDS` says how long the store is out of order.
+#[tokio::test(flavor = "multi_thread")]
+async fn outage_under_load_stops_no_commit_and_loses_nothing() {
+    let seconds = std::env::var("CHRONOS_OUTAGE_SECONDS").ok().and_then(|n| n.parse().ok());
+    let outage = Duration::from_secs(seconds.unwrap_or(4));
+    let (dir, store) = (Dir::new(), FaultyStore::new(1));
+    let config = Config {
+        flush_interval: Duration::from_millis(200),
+        flush_bytes: 4 << 20,
+        hot_bytes_max: 512 << 20,
+        compaction_interval: Duration::from_millis(200),
+        ..config(&dir)
+    };
+    let engine = open(&config, &store, 64 << 20).await;
+    let t = table(&engine).await;
+    let (commits, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let writers: Vec<_> = (0..4)
+        .map(|n| {
+            let (engine, first) = (Arc::clone(&engine), n * 1_000_000_000);
+            tokio::spawn(write_on(engine, t, first, Arc::clone(&commits), Arc::clone(&stop)))
+        })
+        .collect();
+    let phases = [
+        ("down", DOWN),
+        ("silent", Faults { stall: 1.0, ..Faults::default() }),
+        ("forgetful", Faults { forget: 0.7, cut: 0.3, ..Faults::default() }),
+        ("failing", Faults { refuse: 0.6, stall: 0.1, forget: 0.2, cut: 0.2 }),
+    ];
+    let (mut most_hot, mut uploads_failed) = (0, 0);
+    for (name, faults) in phases {
+        store.set(faults);
+        let (since, before) = (std::time::Instant::now(), commits.load(Ordering::Relaxed));
+        while since.elapsed() < outage / 4 || commits.load(Ordering::Relaxed) < before + 20 {
+            assert!(since.elapsed() < outage / 4 + Duration::from_secs(60), "{name}: no commits");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            most_hot = most_hot.max(engine.measure_hot_bytes());
+            uploads_failed += usize::from(!engine.maintenance_stats().failed_uploads().is_empty());
+        }
+        let made = commits.load(Ordering::Relaxed) - before;
+        eprintln!("{name}: {made} commits in {:?}, {most_hot} bytes in memory", since.elapsed());
+    }
+    assert!(uploads_failed > 0, "the outage does not show");
+    assert!(most_hot <= config.hot_bytes_max, "{most_hot} bytes in memory");
+    store.set(Faults::default());
+    soon(async || engine.maintenance_stats().failed_uploads().is_empty()).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut done = Vec::new();
+    for writer in writers {
+        done.extend(writer.await.unwrap());
+    }
+    done.sort_unstable();
+    engine.flush(t).await.unwrap();
+    assert!(engine.store.hot_usage().iter().all(|usage| usage.table != t));
+    let all = |done: &[(CommitTs, i64)]| {
+        let mut ids: Vec<i64> = done.iter().flat_map(|(_, first)| *first..first + ROWS).collect();
+        ids.sort_unstable();
+        ids
+    };
+    let reads_right = async |engine: &Arc<Engine>| {
+        for upto in [1, done.len() / 3, done.len() / 2, done.len()] {
+            let found = read(&engine.begin(), t, Some(done[upto - 1].0)).await;
+            let found: Vec<i64> = found.into_iter().map(|(id, _)| id).collect();
+            assert_eq!(found, all(&done[..upto]), "{upto} of {} commits", done.len());
+        }
+    };
+    reads_right(&engine).await;
+    engine.shutdown().await.unwrap();
+    drop(engine);
+    let engine = open(&config, &store, 64 << 20).await;
+    reads_right(&engine).await;
+    engine.shutdown().await.unwrap();
 }
