@@ -108,7 +108,9 @@ fn start_logging(config: &Config) -> Result<(), Error> {
     use tracing_subscriber::EnvFilter;
     let level = std::env::var("RUST_LOG").unwrap_or_else(|_| config.log_level.clone());
     // The consensus library tells every step at INFO; who wants that asks for it by name.
-    let filter = EnvFilter::try_new(format!("openraft=warn,{level}"))
+    // A node that becomes the leader tells so as a warning, at every start.
+    let quiet = "openraft=warn,openraft::core::raft_core=error";
+    let filter = EnvFilter::try_new(format!("{quiet},{level}"))
         .map_err(|e| Error::LogLevel { level: level.clone(), reason: e.to_string() })?;
     let logging = tracing_subscriber::fmt()
         .with_env_filter(filter)
