@@ -66,15 +66,14 @@ pub(crate) async fn value(client: &Client, sql: &str) -> String {
     ask(client, sql).await.value().unwrap_or_default()
 }
 
+/// The table.
+pub(crate) const SCHEMA: &str = "CREATE TABLE readings (id bigint PRIMARY KEY, \
+     device text NOT NULL, ts timestamptz NOT NULL, value double precision NOT NULL)";
+
 /// Makes the table and fills it with that many statements, flushed after each.
 pub(crate) async fn fill(node: &TestNode, count: u64, statements: u64) -> Client {
     let client = node.connect().await;
-    execute(
-        &client,
-        "CREATE TABLE readings (id bigint PRIMARY KEY, device text NOT NULL, \
-         ts timestamptz NOT NULL, value double precision NOT NULL)",
-    )
-    .await;
+    execute(&client, SCHEMA).await;
     let step = count.div_ceil(statements);
     for n in 0..statements {
         let (from, to) = (n * step + 1, ((n + 1) * step).min(count));

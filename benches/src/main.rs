@@ -7,6 +7,7 @@ mod harness;
 mod overwrites;
 mod points;
 mod scan;
+mod size;
 mod startup;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ usage: engine <question> [rows]
   scan [10000000]        aggregates now and AS OF, against DataFusion on plain Parquet files
   overwrites [100000]    does a table get slower when every row is overwritten five times?
   startup [10000000]     how long until a server with that many rows is ready?
+  size [1000000]         bytes per row, against plain Parquet and (see size.sh) PostgreSQL
   points [1000000]       reads of one row by its key, now and AS OF, cold and warm";
 
 #[tokio::main]
@@ -34,6 +36,7 @@ async fn main() -> ExitCode {
         "scan" => scan::run(rows.unwrap_or(10_000_000)).await,
         "overwrites" => overwrites::run(rows.unwrap_or(100_000)).await,
         "startup" => startup::run(rows.unwrap_or(10_000_000)).await,
+        "size" => size::run(rows.unwrap_or(1_000_000)).await,
         "points" => points::run(rows.unwrap_or(1_000_000)).await,
         _ => {
             eprintln!("{HELP}");

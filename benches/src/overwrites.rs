@@ -4,7 +4,7 @@ use chronos_tests::TestNode;
 
 use crate::harness::{Run, ask, fill, medians, millis, value};
 
-const RUNS: usize = 9;
+const RUNS: usize = 31;
 const TIMES: usize = 5;
 
 pub(crate) async fn run(count: u64) {

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 
 use crate::harness::{Run, execute, fill, medians, millis, rows, value};
 
-const RUNS: usize = 5;
+const RUNS: usize = 15;
 
 /// Queries, with `{}` where the table stands.
 const QUERIES: [(&str, &str); 4] = [
@@ -60,7 +60,7 @@ pub(crate) async fn run(count: u64) {
 }
 
 /// Writes the rows of a query as Parquet files, as DataFusion does by default.
-async fn write(directory: &std::path::Path, sql: &str) {
+pub(crate) async fn write(directory: &std::path::Path, sql: &str) {
     let ctx = context();
     let target = directory.to_str().expect("a path of plain characters");
     // COPY TO would need the same; this form names no option.
