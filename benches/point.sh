@@ -2,47 +2,16 @@
 # pgbench's three built-in scripts against Chronos and PostgreSQL, one after the other on this
 # machine, in each of its protocols. Release build; both durable (fsync on). Afterwards the
 # balances must add up. Arguments: seconds of each run, the scale, the numbers of clients, the
-# scripts, the protocols. PGBIN names PostgreSQL's programs; CHRONOS_BIN a ready server program.
+# scripts, the protocols; servers.sh has the rest.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 seconds=${1:-10}
 scale=${2:-1}
 clients=${3:-1 8 16}
 scripts=${4:-select-only simple-update tpcb-like}
 protocols=${5:-simple extended prepared}
-pgbin=${PGBIN:-$(ls -d /usr/lib/postgresql/15/bin 2>/dev/null || dirname "$(command -v initdb)")}
-scratch=$(mktemp -d)
-pgport=$((20000 + RANDOM % 20000))
-server=
-
-as_user() {
-    if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi
-}
-stop() {
-    if [ -n "$server" ]; then kill -KILL "$server" 2>/dev/null || true; fi
-    as_user "$pgbin/pg_ctl" -D "$scratch/pg" -m immediate -s stop 2>/dev/null || true
-    rm -rf "$scratch"
-}
-trap stop EXIT
-
-if [ -z "${CHRONOS_BIN:-}" ]; then
-    cargo build --release -p chronos-server --manifest-path "$root/Cargo.toml"
-    CHRONOS_BIN=${CARGO_TARGET_DIR:-$root/target}/release/chronos
-fi
-
-[ "$(id -u)" != 0 ] || chown postgres "$scratch"
-cd "$scratch"
-as_user "$pgbin/initdb" -D "$scratch/pg" -U chronos --auth=trust -E UTF8 --locale=C >/dev/null
-as_user "$pgbin/pg_ctl" -D "$scratch/pg" -s -w -l "$scratch/pg.log" \
-    -o "-p $pgport -h 127.0.0.1 -k $scratch" start
-env -u CHRONOS_BIN "$CHRONOS_BIN" serve --data-dir "$scratch/chronos" --listen 127.0.0.1:0 \
-    --http 127.0.0.1:0 2>"$scratch/log" &
-server=$!
-for _ in $(seq 600); do
-    if grep -q '^chronos ready:' "$scratch/log"; then break; fi
-    sleep 0.1
-done
-port=$(sed -nE 's/^chronos ready:.* 127\.0\.0\.1:([0-9]+).*/\1/p' "$scratch/log" | head -1)
+source "$(dirname "${BASH_SOURCE[0]}")/servers.sh"
+start_postgres
+start_chronos
 
 # Several clients of the third script change the one branch of scale 1: under the snapshots that
 # are Chronos's default they are told so (40001), and pgbench tries again.

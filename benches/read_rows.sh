@@ -2,53 +2,14 @@
 # A result of many rows to one client, from Chronos and PostgreSQL, one after the other on this
 # machine: seconds until the client has all of it, the server's own CPU seconds (the client and
 # what else runs here share the machine), and the most memory that Chronos had resident. Release
-# build. Arguments: the number of rows. PGBIN names PostgreSQL's programs; CHRONOS_BIN a ready
-# server program.
+# build. Arguments: the number of rows; servers.sh has the rest.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 rows=${1:-1000000}
-pgbin=${PGBIN:-$(ls -d /usr/lib/postgresql/15/bin 2>/dev/null || dirname "$(command -v initdb)")}
-scratch=$(mktemp -d)
-pgport=$((20000 + RANDOM % 20000))
-server=
+source "$(dirname "${BASH_SOURCE[0]}")/servers.sh"
 
-as_user() {
-    if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi
-}
-stop() {
-    if [ -n "$server" ]; then kill -KILL "$server" 2>/dev/null || true; fi
-    as_user "$pgbin/pg_ctl" -D "$scratch/pg" -m immediate -s stop 2>/dev/null || true
-    rm -rf "$scratch"
-}
-trap stop EXIT
-
-if [ -z "${CHRONOS_BIN:-}" ]; then
-    cargo build --release -p chronos-server --manifest-path "$root/Cargo.toml"
-    CHRONOS_BIN=${CARGO_TARGET_DIR:-$root/target}/release/chronos
-fi
-
-[ "$(id -u)" != 0 ] || chown postgres "$scratch"
-cd "$scratch"
-as_user "$pgbin/initdb" -D "$scratch/pg" -U chronos --auth=trust -E UTF8 --locale=C >/dev/null
-as_user "$pgbin/pg_ctl" -D "$scratch/pg" -s -w -l "$scratch/pg.log" \
-    -o "-p $pgport -h 127.0.0.1 -k $scratch -c timezone=UTC" start
-env -u CHRONOS_BIN "$CHRONOS_BIN" serve --data-dir "$scratch/chronos" --listen 127.0.0.1:0 \
-    --http 127.0.0.1:0 2>"$scratch/log" &
-server=$!
-for _ in $(seq 600); do
-    if grep -q '^chronos ready:' "$scratch/log"; then break; fi
-    sleep 0.1
-done
-port=$(sed -nE 's/^chronos ready:.* 127\.0\.0\.1:([0-9]+).*/\1/p' "$scratch/log" | head -1)
-
-awk -v rows="$rows" 'BEGIN {
-    srand(1)
-    for (i = 1; i <= rows; i++)
-        printf "%d,device-%d,2026-01-%02d %02d:%02d:%02d+00,%.3f,%d\n", i, int(rand() * 1000),
-            1 + i / 100000 % 28, i / 3600 % 24, i / 60 % 60, i % 60, rand() * 100, rand() * 1000000
-}' >"$scratch/rows.csv"
-schema='CREATE TABLE readings (id int8 PRIMARY KEY, device text NOT NULL, at timestamptz NOT NULL,
-                               temperature float8, counter int4)'
+write_readings "$rows"
+start_postgres
+start_chronos
 
 # CPU seconds of a process and its children that have ended, or of all of PostgreSQL's.
 cpu() {
@@ -63,7 +24,7 @@ cpu() {
 # PostgreSQL is found by its connection's name.
 read_all() {
     local connection=$1 pid=$2 start end before after
-    psql -X -q -v ON_ERROR_STOP=1 "$connection" -c "$schema" \
+    psql -X -q -v ON_ERROR_STOP=1 "$connection" -c "$readings" \
         -c "\\copy readings from '$scratch/rows.csv' csv"
     # Once for the caches.
     psql -X -q -v ON_ERROR_STOP=1 "$connection" -c 'SELECT sum(counter) FROM readings' >/dev/null
@@ -86,10 +47,10 @@ read_all() {
         'BEGIN { printf "%.2f %.2f\n", ns / 1e9, a - b }'
 }
 
-read -r p p_cpu < <(read_all "host=127.0.0.1 port=$pgport user=chronos dbname=postgres" '')
-idle=$(awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$server/status")
-read -r c c_cpu < <(read_all "host=127.0.0.1 port=$port user=chronos dbname=chronos" "$server")
-peak=$(awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$server/status")
+read -r p p_cpu < <(read_all "$postgres" '')
+idle=$(resident)
+read -r c c_cpu < <(read_all "$chronos" "$server")
+peak=$(resident_peak)
 awk -v day="$(date +%F)" -v rows="$rows" -v c="$c" -v p="$p" -v cc="$c_cpu" -v pc="$p_cpu" \
     -v idle="$idle" -v peak="$peak" 'BEGIN {
     printf "| %s | %d | %.2f | %.2f | %.2f | %.2f | %.2f | %d to %d |\n", day, rows, c, cc, p, pc,
