@@ -1,6 +1,7 @@
 //! The messages by which a client proves who it is.
 
-use bytes::{BufMut, Bytes};
+use ::pgwire::messages::startup::Authentication;
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::backend;
@@ -13,13 +14,6 @@ use crate::error::{PgError, PgResult};
 
 /// The longest message taken from somebody unknown.
 const MESSAGE_BYTES: usize = 10_000;
-
-/// AuthenticationOk, CleartextPassword, SASL, SASLContinue, SASLFinal.
-const OK: i32 = 0;
-const CLEARTEXT: i32 = 3;
-const SASL: i32 = 10;
-const SASL_CONTINUE: i32 = 11;
-const SASL_FINAL: i32 = 12;
 
 /// Has the client prove who it is, and tells it that it has.
 ///
@@ -43,15 +37,8 @@ pub(super) async fn prove<S: AsyncRead + AsyncWrite + Unpin>(
         tracing::info!(user = %startup.user, peer = ?startup.peer, "wrong password");
         return Err(PgError::fatal("28P01", message).into());
     }
-    request(io, OK, |_| {});
+    backend::put(&mut io.out, &Authentication::Ok);
     Ok(())
-}
-
-fn request<S>(io: &mut Io<S>, kind: i32, body: impl FnOnce(&mut bytes::BytesMut)) {
-    backend::message(&mut io.out, b'R', |out| {
-        out.put_i32(kind);
-        body(out);
-    });
 }
 
 /// What the client answers.
@@ -72,7 +59,7 @@ async fn password<S: AsyncRead + AsyncWrite + Unpin>(
     io: &mut Io<S>,
     verifier: &Verifier,
 ) -> Flow<bool> {
-    request(io, CLEARTEXT, |_| {});
+    backend::put(&mut io.out, &Authentication::CleartextPassword);
     let mut body = Reader(answer(io).await?);
     let password = body.string()?;
     Ok(!password.is_empty() && verifier.fits(&password))
@@ -83,19 +70,16 @@ async fn sasl<S: AsyncRead + AsyncWrite + Unpin>(
     verifier: &Verifier,
     end_point: Option<&[u8]>,
 ) -> Flow<bool> {
-    request(io, SASL, |out| {
-        if end_point.is_some() {
-            backend::cstr(out, scram::PLUS);
-        }
-        backend::cstr(out, scram::PLAIN);
-        out.put_u8(0);
-    });
+    let offered = end_point.map(|_| scram::PLUS).into_iter().chain([scram::PLAIN]);
+    let offered = offered.map(str::to_owned).collect();
+    backend::put(&mut io.out, &Authentication::SASL(offered));
     let (mechanism, first) = initial(answer(io).await?)?;
     let exchange = Exchange::begin(verifier.clone(), &mechanism, &first, end_point)?;
-    request(io, SASL_CONTINUE, |out| out.put_slice(exchange.server_first.as_bytes()));
+    let server_first = exchange.server_first.clone().into();
+    backend::put(&mut io.out, &Authentication::SASLContinue(server_first));
     let last = text(answer(io).await?)?;
     let Some(last) = exchange.finish(&last)? else { return Ok(false) };
-    request(io, SASL_FINAL, |out| out.put_slice(last.as_bytes()));
+    backend::put(&mut io.out, &Authentication::SASLFinal(last.into()));
     Ok(true)
 }
 

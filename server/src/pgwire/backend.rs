@@ -1,10 +1,28 @@
 //! What the server sends: messages, written into the connection's output buffer.
+//!
+//! Messages that are ASCII are those of the crate `pgwire`; what carries names, texts and rows is
+//! written here (docs/decisions/messages-with-text.md).
 
+use ::pgwire::messages::Message;
+use ::pgwire::messages::copy::{CopyInResponse, CopyOutResponse};
+use ::pgwire::messages::data::ParameterDescription;
+use ::pgwire::messages::response::{self, CommandComplete, ReadyForQuery};
+use ::pgwire::messages::startup::{BackendKeyData, SecretKey};
 use bytes::{BufMut, BytesMut};
 
 use super::types;
 use crate::error::PgError;
 use crate::session::api::{FieldDescription, TransactionStatus};
+
+/// Writes a message of `pgwire`. It refuses those beyond 30,000 bytes of kinds that never get near
+/// that; then nothing is written.
+pub(super) fn put(out: &mut BytesMut, message: &impl Message) {
+    let at = out.len();
+    if let Err(error) = message.encode(out) {
+        out.truncate(at);
+        tracing::error!(%error, "a message was not sent");
+    }
+}
 
 /// Writes one message: `body` writes what follows the length.
 pub(super) fn message(out: &mut BytesMut, kind: u8, body: impl FnOnce(&mut BytesMut)) {
@@ -40,10 +58,7 @@ pub(super) fn parameter_status(out: &mut BytesMut, name: &str, value: &str) {
 }
 
 pub(super) fn backend_key(out: &mut BytesMut, process_id: i32, secret: i32) {
-    message(out, b'K', |b| {
-        b.put_i32(process_id);
-        b.put_i32(secret);
-    });
+    put(out, &BackendKeyData::new(process_id, SecretKey::I32(secret)));
 }
 
 /// NegotiateProtocolVersion: the newest minor version that is spoken here, and the options that
@@ -59,16 +74,16 @@ pub(super) fn negotiate(out: &mut BytesMut, newest_minor: i32, unknown: &[String
 }
 
 pub(super) fn ready(out: &mut BytesMut, status: TransactionStatus) {
-    let byte = match status {
-        TransactionStatus::Idle => b'I',
-        TransactionStatus::InBlock => b'T',
-        TransactionStatus::Failed => b'E',
+    let status = match status {
+        TransactionStatus::Idle => response::TransactionStatus::Idle,
+        TransactionStatus::InBlock => response::TransactionStatus::Transaction,
+        TransactionStatus::Failed => response::TransactionStatus::Error,
     };
-    message(out, b'Z', |b| b.put_u8(byte));
+    put(out, &ReadyForQuery::new(status));
 }
 
 pub(super) fn complete(out: &mut BytesMut, tag: &str) {
-    message(out, b'C', |b| cstr(b, tag));
+    put(out, &CommandComplete::new(tag.to_owned()));
 }
 
 pub(super) fn notification(out: &mut BytesMut, process_id: i32, channel: &str, payload: &str) {
@@ -138,22 +153,16 @@ pub(super) fn row_description(
     });
 }
 
-pub(super) fn parameter_description(out: &mut BytesMut, oids: impl ExactSizeIterator<Item = u32>) {
-    message(out, b't', |b| {
-        b.put_u16(oids.len() as u16);
-        for oid in oids {
-            b.put_u32(oid);
-        }
-    });
+pub(super) fn parameter_description(out: &mut BytesMut, oids: impl Iterator<Item = u32>) {
+    put(out, &ParameterDescription::new(oids.collect()));
 }
 
-/// CopyInResponse `G` or CopyOutResponse `H`.
-pub(super) fn copy_response(out: &mut BytesMut, kind: u8, binary: bool, columns: usize) {
-    message(out, kind, |b| {
-        b.put_u8(u8::from(binary));
-        b.put_u16(columns as u16);
-        for _ in 0..columns {
-            b.put_i16(i16::from(binary));
-        }
-    });
+pub(super) fn copy_in_response(out: &mut BytesMut, binary: bool, columns: usize) {
+    let formats = vec![i16::from(binary); columns];
+    put(out, &CopyInResponse::new(i8::from(binary), columns as i16, formats));
+}
+
+pub(super) fn copy_out_response(out: &mut BytesMut, binary: bool, columns: usize) {
+    let formats = vec![i16::from(binary); columns];
+    put(out, &CopyOutResponse::new(i8::from(binary), columns as i16, formats));
 }

@@ -18,7 +18,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, E: Executor> Connection<S, E> {
         let settings = self.executor.text_settings();
         let mut decoder = Decoder::new(sink.relation(), sink.fields(), sink.options(), settings);
         let binary = sink.options().format == CopyFormat::Binary;
-        backend::copy_response(&mut self.io.out, b'G', binary, sink.fields().len());
+        backend::copy_in_response(&mut self.io.out, binary, sink.fields().len());
         self.io.flush().await?;
         loop {
             let message = tokio::select! {

@@ -23,7 +23,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send, E: Executor> Connection<S, E> {
         options: CopyOptions,
     ) -> Flow<String> {
         let binary = options.format == CopyFormat::Binary;
-        backend::copy_response(&mut self.io.out, b'H', binary, fields.len());
+        backend::copy_out_response(&mut self.io.out, binary, fields.len());
         let settings = self.executor.text_settings();
         let formats = vec![i16::from(binary); fields.len()];
         let mut sent = 0u64;
