@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
@@ -53,6 +54,7 @@ pub(crate) struct LogWriter {
     files: BTreeMap<u64, Option<u64>>,
     index: Arc<Mutex<LogIndex>>,
     health: Health,
+    pace: Pace,
     /// Held until the last byte is written, whoever drops what first.
     _lock: Arc<DirLock>,
 }
@@ -93,6 +95,7 @@ impl LogWriter {
             files,
             index,
             health,
+            pace: Pace::default(),
             _lock: lock,
         })
     }
@@ -102,8 +105,10 @@ impl LogWriter {
         while let Ok(job) = jobs.recv() {
             let mut batch = Batch::default();
             batch.take(job);
+            let begun = Instant::now();
             while batch.bytes < BLOCK_BYTES_MAX && batch.close.is_none() {
-                match jobs.try_recv() {
+                let left = self.pace.wait(batch.items.len()).saturating_sub(begun.elapsed());
+                match jobs.recv_timeout(left) {
                     Ok(job) => batch.take(job),
                     Err(_) => break,
                 }
@@ -177,12 +182,14 @@ impl LogWriter {
 
     fn write_block(&mut self, body: &[u8], places: &[(u64, u64, Place)]) -> Result<()> {
         let action = || format!("append to log file \"{}\"", self.path.display());
+        let begun = Instant::now();
         let header = block::block_header(self.number, self.length, self.next_block, body);
         self.file.write_all(&header).map_err(io_error(action))?;
         self.file.write_all(body).map_err(io_error(action))?;
         self.file
             .sync_data()
             .map_err(io_error(|| format!("synchronize log file \"{}\"", self.path.display())))?;
+        self.pace.wrote(places.len(), begun.elapsed());
         self.length += (header.len() + body.len()) as u64;
         self.next_block += 1;
         let max = self.files.entry(self.number).or_default();
@@ -232,6 +239,35 @@ impl LogWriter {
     }
 }
 
+/// When a block is worth waiting for.
+///
+/// Of several clients that commit again and again, the first to come back would have a block of
+/// its own, and the others would wait for it: blocks of fifteen and of one take turns. So a block
+/// that is smaller than the last ones waits for the others, but never longer than half of what
+/// writing a block takes; one client alone never waits.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Entries of the last two blocks.
+    last: [usize; 2],
+    /// How long a block took, smoothed.
+    block: Duration,
+}
+
+impl Pace {
+    const WAIT_MAX: Duration = Duration::from_millis(5);
+
+    /// How long a block of so many entries waits for more, from its first one on.
+    fn wait(&self, entries: usize) -> Duration {
+        let expected = self.last[0].max(self.last[1]);
+        if entries < expected { (self.block / 2).min(Self::WAIT_MAX) } else { Duration::ZERO }
+    }
+
+    fn wrote(&mut self, entries: usize, took: Duration) {
+        self.last = [self.last[1], entries];
+        self.block = (self.block * 7 + took) / 8;
+    }
+}
+
 enum Item {
     Entry(NewEntry),
     Record(Record),
@@ -269,5 +305,32 @@ impl Batch {
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         io::Error::other(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_waits_for_those_who_wrote_with_it_before() {
+        let took = Duration::from_millis(4);
+        let mut pace = Pace::default();
+        assert_eq!(pace.wait(1), Duration::ZERO);
+        for _ in 0..100 {
+            pace.wrote(1, took);
+            assert_eq!(pace.wait(1), Duration::ZERO, "one client alone never waits");
+        }
+        pace.wrote(15, took);
+        let wait = pace.wait(1);
+        assert!(wait > took / 4 && wait <= took / 2, "{wait:?}");
+        assert_eq!(pace.wait(15), Duration::ZERO);
+        // When the others are gone it is soon forgotten.
+        pace.wrote(1, took);
+        pace.wrote(1, took);
+        assert_eq!(pace.wait(1), Duration::ZERO);
+        // However long the disk takes.
+        pace.wrote(9, Duration::from_secs(60));
+        assert_eq!(pace.wait(1), Pace::WAIT_MAX);
     }
 }
