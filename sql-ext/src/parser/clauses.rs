@@ -38,7 +38,13 @@ enum Part {
     Other,
 }
 
-pub(super) fn extract(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Extracted> {
+pub(super) fn extract(source: &Source<'_>, tokens: Vec<TokenWithSpan>) -> Result<Extracted> {
+    // Every clause begins with FOR or has OF for its second or third word.
+    let may_be = |t: &TokenWithSpan| is_word(Some(t), "FOR") || is_word(Some(t), "OF");
+    if !tokens.iter().any(may_be) {
+        return Ok(Extracted { tokens, clauses: Vec::new(), whole: None });
+    }
+    let tokens = tokens.as_slice();
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut clauses = Vec::new();
     let mut whole: Option<TimeClause> = None;
@@ -233,7 +239,7 @@ fn of_time(source: &Source<'_>, rest: &[TokenWithSpan]) -> Result<(TimeClause, u
         if inner.first().map(|t| &t.token) != Some(&Token::LParen) {
             return Err(unexpected(source, inner.first()));
         }
-        let mut parser = parser(&inner[1..]);
+        let mut parser = parser(inner[1..].to_vec());
         let mut read = |end: Token| -> Result<Expr> {
             let expr = parser.parse_expr().map_err(|error| source.parser_error(error))?;
             let next = parser.next_token();
@@ -256,7 +262,7 @@ fn each(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Option<(Vec<Exp
         return Err(Error::unsupported("a query in AS OF EACH"));
     }
     let rows = usize::from(is_word(inner.first(), "VALUES"));
-    let mut parser = parser(&inner[rows..]);
+    let mut parser = parser(inner[rows..].to_vec());
     let mut instants = Vec::new();
     loop {
         let open = parser.peek_token();
@@ -298,7 +304,7 @@ fn bounds(
 /// (the AND of BETWEEN, and an ON condition, must not be taken for a part of it).
 fn expression(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<(Expr, usize)> {
     // The expression ends at the latest where its bracket does.
-    let mut parser = parser(tokens);
+    let mut parser = parser(tokens.to_vec());
     let precedence = ChronosDialect.prec_value(Precedence::Between);
     let expr = parser.parse_subexpr(precedence).map_err(|error| source.parser_error(error))?;
     Ok((expr, parser.index()))

@@ -14,12 +14,16 @@ use crate::statement::{
 /// The statement of ours that the tokens are, if they are one.
 pub(super) fn parse(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Option<Extension>> {
     let is = |words: &[&str]| begins(tokens, words);
-    let mut cursor = Cursor { source, parser: parser(tokens) };
+    // The statements that may be long are none of ours.
+    if is(&["INSERT"]) || is(&["SELECT"]) || is(&["UPDATE"]) || is(&["WITH"]) || is(&["VALUES"]) {
+        return Ok(None);
+    }
+    let mut cursor = Cursor { source, parser: parser(tokens.to_vec()) };
     if let Some(access) = access::parse(&mut cursor, tokens)? {
         expect_end(source, &cursor.parser)?;
         return Ok(Some(Extension::Access(Box::new(access))));
     }
-    let mut cursor = Cursor { source, parser: parser(tokens) };
+    let mut cursor = Cursor { source, parser: parser(tokens.to_vec()) };
     let extension = if is(&["VACUUM"]) {
         cursor.skip(1);
         vacuum(&mut cursor)?
@@ -146,7 +150,7 @@ fn alter_other<'a, 'b>(
     if let Some(extension) = alter_relation(cursor)? {
         return Ok(Some(extension));
     }
-    *cursor = Cursor { source, parser: parser(tokens) };
+    *cursor = Cursor { source, parser: parser(tokens.to_vec()) };
     cursor.skip(2);
     if begins(tokens, &["ALTER", "SEQUENCE"]) {
         return alter::sequence(cursor).map(Some);

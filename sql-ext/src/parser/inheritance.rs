@@ -11,10 +11,16 @@ use super::{begins, follows_name, is_word};
 const BEFORE: [&str; 4] = ["FROM", "JOIN", "UPDATE", "USING"];
 
 /// Takes the tokens of inheritance out, and spells a statement `TABLE t` out.
-pub(super) fn strip(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+pub(super) fn strip(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let may_be = |t: &TokenWithSpan| {
+        t.token == Token::Mul || is_word(Some(t), "TABLE") || is_word(Some(t), "ONLY")
+    };
+    if !tokens.iter().any(may_be) {
+        return tokens;
+    }
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len() + 2);
     let mut i = 0;
-    if begins(tokens, &["TABLE"]) {
+    if begins(&tokens, &["TABLE"]) {
         let span = tokens[0].span;
         for token in [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")] {
             out.push(TokenWithSpan::new(token, span));

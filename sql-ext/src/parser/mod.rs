@@ -66,11 +66,11 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
         Some(extension) => StatementKind::Extension(extension),
         None => {
             refused::check(tokens)?;
-            let plain = spelling::plain(tokens);
-            let tokens = inheritance::strip(plain.as_deref().unwrap_or(tokens));
+            let tokens = spelling::plain(tokens).unwrap_or_else(|| tokens.to_vec());
+            let tokens = inheritance::strip(tokens);
             let tokens = table::plain(period::plain(tokens));
-            let clauses::Extracted { tokens, clauses, whole } = clauses::extract(source, &tokens)?;
-            let mut parser = parser(&merge::nothing_spelled_out(tokens));
+            let clauses::Extracted { tokens, clauses, whole } = clauses::extract(source, tokens)?;
+            let mut parser = parser(merge::nothing_spelled_out(tokens));
             let mut statement =
                 parser.parse_statement().map_err(|error| source.parser_error(error))?;
             expect_end(source, &parser)?;
@@ -83,11 +83,11 @@ fn parse_one(source: &Source<'_>, tokens: &[TokenWithSpan]) -> Result<Statement>
 }
 
 /// The parser for a run of tokens, with PostgreSQL's dialect.
-fn parser(tokens: &[TokenWithSpan]) -> Parser<'static> {
+fn parser(tokens: Vec<TokenWithSpan>) -> Parser<'static> {
     Parser::new(&ChronosDialect)
         .with_options(ParserOptions::new().with_unescape(true))
         .with_recursion_limit(4 * NESTING_MAX)
-        .with_tokens_with_locations(tokens.to_vec())
+        .with_tokens_with_locations(tokens)
 }
 
 fn expect_end(source: &Source<'_>, parser: &Parser<'_>) -> Result<()> {
