@@ -185,6 +185,26 @@ fn keep(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                         )
                         .into())
                 }
+                // A network without its mask in the text is the address.
+                (
+                    Some(SqlType::Other(a @ (OtherType::Inet | OtherType::Cidr))),
+                    Some(SqlType::Other(b @ (OtherType::Inet | OtherType::Cidr))),
+                ) if a != b => {
+                    let field = Arc::new(SqlType::Other(OtherType::Inet).field("cast", true));
+                    let address = |side: &Expr, ty| match ty {
+                        OtherType::Cidr => Expr::Cast(Cast::new_from_field(
+                            Box::new(side.clone()),
+                            Arc::clone(&field),
+                        )),
+                        _ => side.clone(),
+                    };
+                    let both = BinaryExpr::new(
+                        Box::new(address(left, a)),
+                        op,
+                        Box::new(address(right, b)),
+                    );
+                    Ok(Transformed::yes(Expr::BinaryExpr(both)))
+                }
                 _ => Ok(Transformed::no(expr)),
             }
         }

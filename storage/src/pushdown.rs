@@ -9,14 +9,17 @@ use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
 use crate::keys::{KeySpec, is_hashable};
+use crate::provider::SYSTEM_TO;
 
 /// More keys than this are looked for by reading the table.
 const KEYS_MAX: usize = 1024;
 
-/// Whether a filter can be evaluated over the columns alone. Others are left to the plan above.
+/// Whether a filter can be evaluated over the columns that files have. Others are left to the plan
+/// above: of the versions in a file, most ends are not in the file.
 pub(crate) fn can_prune(filter: &Expr) -> bool {
     let beyond = filter.exists(|expr| {
-        Ok(matches!(
+        let is_end = matches!(expr, Expr::Column(column) if column.name == SYSTEM_TO);
+        let beyond = matches!(
             expr,
             Expr::ScalarSubquery(_)
                 | Expr::InSubquery(_)
@@ -24,7 +27,8 @@ pub(crate) fn can_prune(filter: &Expr) -> bool {
                 | Expr::SetComparison(_)
                 | Expr::OuterReferenceColumn(..)
                 | Expr::Placeholder(_)
-        ))
+        );
+        Ok(is_end || beyond)
     });
     matches!(beyond, Ok(false)) && !filter.is_volatile()
 }

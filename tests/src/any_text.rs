@@ -35,6 +35,11 @@ impl<'a> FromSql<'a> for AnyText {
             }),
             Type::DATE => date(i64::from(i32::from_sql(&Type::INT4, raw)?)),
             Type::TIME => time(micros(raw)?),
+            Type::TIMETZ => {
+                let (at, west) = raw.split_at_checked(8).ok_or("timetz is too short")?;
+                let west = i32::from_sql(&Type::INT4, west)?;
+                time(micros(at)?) + &zone(-west)
+            }
             Type::TIMESTAMP => timestamp(micros(raw)?),
             Type::TIMESTAMPTZ => timestamp(micros(raw)?) + "+00",
             Type::INTERVAL => interval(raw)?,
@@ -191,6 +196,18 @@ fn date(days: i64) -> String {
                 format!("{:04}-{month:02}-{day:02} BC", 1 - year)
             }
         }
+    }
+}
+
+/// `+hh[:mm[:ss]]`, of seconds east of UTC.
+fn zone(east: i32) -> String {
+    let sign = if east < 0 { '-' } else { '+' };
+    let east = east.abs();
+    let (h, m, s) = (east / 3600, east / 60 % 60, east % 60);
+    match (m, s) {
+        (0, 0) => format!("{sign}{h:02}"),
+        (_, 0) => format!("{sign}{h:02}:{m:02}"),
+        _ => format!("{sign}{h:02}:{m:02}:{s:02}"),
     }
 }
 

@@ -406,15 +406,15 @@ impl Session {
                     None => self.query(sql).await,
                 }
             }
-            S::Insert(insert) => self.insert(insert).await,
-            S::Update(update) => self.update(sql, update, kept).await,
-            S::Delete(delete) => self.delete(sql, delete, kept).await,
-            S::Merge(merge) => self.merge(merge).await,
+            S::Insert(insert) => Box::pin(self.insert(insert)).await,
+            S::Update(update) => Box::pin(self.update(sql, update, kept)).await,
+            S::Delete(delete) => Box::pin(self.delete(sql, delete, kept)).await,
+            S::Merge(merge) => Box::pin(self.merge(merge)).await,
             S::Copy { .. } => self.copy(sql).await,
             S::Explain { .. } => self.explain(sql).await,
             S::Query(query) => match super::ddl::select_into(query) {
                 Some(create) => Box::pin(self.define(&create)).await.map(Response::Complete),
-                None => self.query_with_writes(query).await,
+                None => Box::pin(self.query_with_writes(query)).await,
             },
             _ => Box::pin(self.define(sql)).await.map(Response::Complete),
         }

@@ -46,9 +46,9 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), Error> {
         Expr::AnyOp { left, compare_op, right, .. } => {
             if let Expr::Subquery(query) = right.as_ref() {
                 *expr = compared(left, compare_op, query, true)?;
-            } else if (*compare_op != BinaryOperator::Eq || matches!(left.as_ref(), Expr::Value(_)))
-                && !(*compare_op == BinaryOperator::Eq && is_placeholder(right))
-                && !is_placeholder(left)
+            } else if !is_placeholder(left)
+                && (*compare_op != BinaryOperator::Eq
+                    || matches!(left.as_ref(), Expr::Value(_)) && !is_placeholder(right))
                 && let Some(op) = comparison(compare_op)
             {
                 // Of `=` DataFusion makes `array_has`, by which rows are found.

@@ -95,7 +95,11 @@ fn expect_end(source: &Source<'_>, parser: &Parser<'_>) -> Result<()> {
     if next.token == Token::EOF { Ok(()) } else { Err(source.unexpected(&next)) }
 }
 
+/// How many parameters a statement has. Those of PREPARE are its statement's.
 fn parameters(tokens: &[TokenWithSpan]) -> usize {
+    if begins(tokens, &["PREPARE"]) {
+        return 0;
+    }
     tokens
         .iter()
         .filter_map(|t| match &t.token {

@@ -95,8 +95,8 @@ impl AnalyzerRule for CorrelatedSubqueries {
 fn replace(expr: Expr, in_filter: bool, joins: bool) -> Result<Transformed<Expr>> {
     Ok(match expr {
         Expr::ScalarSubquery(subquery)
-            if !subquery.outer_ref_columns.is_empty()
-                && !(joins && is_decorrelatable(&subquery.subquery)) =>
+            if !(subquery.outer_ref_columns.is_empty()
+                || joins && is_decorrelatable(&subquery.subquery)) =>
         {
             Transformed::yes(function(&subquery, Kind::Scalar, Vec::new())?)
         }
