@@ -244,6 +244,10 @@ impl Session {
                 return Ok(Description { parameters: settle(given), fields });
             }
         };
+        if let ast::Statement::Execute { name: Some(name), .. } = sql.as_ref() {
+            let fields = Box::pin(self.describe_prepared(name)).await?;
+            return Ok(Description { parameters: settle(given), fields });
+        }
         if let Some(fields) = self.describe_control(sql)? {
             return Ok(Description { parameters: settle(given), fields: Some(fields) });
         }
@@ -301,7 +305,6 @@ impl Session {
                 Some(super::show::show_fields(&super::show::variable_name(variable)))
             }
             ast::Statement::Explain { .. } => Some(super::explain::fields()),
-            ast::Statement::Execute { name: Some(name), .. } => self.prepared_fields(name),
             _ => None,
         })
     }

@@ -144,8 +144,23 @@ impl Session {
             .collect()
     }
 
-    pub(super) fn prepared_fields(&self, _name: &ObjectName) -> Option<Arc<[FieldDescription]>> {
-        None
+    /// The columns that EXECUTE answers. That there is no such statement is told when it runs.
+    pub(super) async fn describe_prepared(
+        &mut self,
+        name: &ObjectName,
+    ) -> PgResult<Option<Arc<[FieldDescription]>>> {
+        let Some(prepared) = self.prepared.get(&single(name)?).cloned() else { return Ok(None) };
+        let types = prepared.types.iter().map(chronos_sql_ext::sql_type);
+        let types = types.map(|ty| ty.map(Some)).collect::<Result<Vec<_>, _>>()?;
+        let statement = chronos_sql_ext::Statement {
+            kind: chronos_sql_ext::StatementKind::Sql(Box::new(
+                prepared.statement.as_ref().clone(),
+            )),
+            text: String::new(),
+            offset: 0,
+            parameter_count: prepared.count,
+        };
+        Ok(self.describe_statement(&statement, &types).await?.fields)
     }
 
     pub(super) fn deallocate(&mut self, name: &Ident) -> PgResult<String> {
