@@ -186,10 +186,11 @@ def main(host, port):
         count = "select count(*) from superset_sales"
         assert lab(f"{count} for timestamp as of {at}") == [[300]]
         assert lab(f"select count(*) from as_of('superset_sales', {at})") == [[300]]
-        assert lab("select region, sum(amount) as s from superset_sales group by 1 order by 1") == [
-            ["north", 15150.0 * 1.5],
-            ["south", 15000.0 * 1.5 - 50 * 1.5],
-        ] or True
+        sums = lab("select region, sum(amount) as s from superset_sales group by 1 order by 1")
+        assert [[region, float(s)] for region, s in sums] == [
+            ["north", 15150 * 1.5],
+            ["south", 14950 * 1.5],
+        ], sums
     print("superset: all went well")
 
 
