@@ -1,6 +1,7 @@
 //! Which function an operator stands for.
 
 use chronos_catalog::SqlType;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::planner::{
     ExprPlanner, PlannerResult, RawAggregateExpr, RawBinaryExpr, RawFieldAccessExpr,
@@ -24,8 +25,8 @@ impl ExprPlanner for PostgresExprPlanner {
         if matches!(expr.op, Op::And | Op::Or | Op::Xor) {
             return Ok(PlannerResult::Original(expr));
         }
-        let left = sql_type(&expr.left, schema);
-        let right = sql_type(&expr.right, schema);
+        let left = operand_type(&expr.left, schema);
+        let right = operand_type(&expr.right, schema);
         match function_of(&expr.op, left.as_ref(), right.as_ref()).and_then(scalar) {
             Some(function) => {
                 Ok(PlannerResult::Planned(function.call(vec![expr.left, expr.right])))
@@ -185,6 +186,20 @@ fn function_of(op: &Op, left: Option<&SqlType>, right: Option<&SqlType>) -> Opti
         Op::StringConcat if jsonb => "jsonb_concat",
         _ => return None,
     })
+}
+
+/// The type of an operand; `None` where it is not known yet: while a statement is planned, CASE has
+/// the type of its first branch, and only later that of all of them.
+fn operand_type(expr: &Expr, schema: &DFSchema) -> Option<SqlType> {
+    let branches_differ = |expr: &Expr| {
+        let Expr::Case(case) = expr else { return Ok(false) };
+        let thens = case.when_then_expr.iter().map(|(_, then)| then);
+        let mut types = thens.chain(&case.else_expr).filter_map(|e| sql_type(e, schema));
+        let first = types.next();
+        Ok(types.any(|ty| ty.is_number() && Some(&ty) != first.as_ref()))
+    };
+    let ty = sql_type(expr, schema)?;
+    (!ty.is_number() || !expr.exists(branches_differ).unwrap_or(true)).then_some(ty)
 }
 
 /// The function of an operator of addresses, bits or ranges.
