@@ -19,10 +19,6 @@ stop_servers() {
 }
 trap stop_servers EXIT
 
-if [ -z "${CHRONOS_BIN:-}" ]; then
-    cargo build --release -p chronos-server --manifest-path "$root/Cargo.toml"
-    CHRONOS_BIN=${CARGO_TARGET_DIR:-$root/target}/release/chronos
-fi
 [ "$(id -u)" != 0 ] || chown postgres "$scratch"
 cd "$scratch"
 
@@ -39,6 +35,10 @@ stop_postgres() {
 
 # Sets `$server`, its process, `$port` and the connection `$chronos`.
 start_chronos() {
+    if [ -z "${CHRONOS_BIN:-}" ]; then
+        cargo build --release -p chronos-server --manifest-path "$root/Cargo.toml"
+        CHRONOS_BIN=${CARGO_TARGET_DIR:-$root/target}/release/chronos
+    fi
     env -u CHRONOS_BIN "$CHRONOS_BIN" serve --data-dir "$scratch/chronos" --listen 127.0.0.1:0 \
         --http 127.0.0.1:0 2>"$scratch/log" &
     server=$!
